@@ -1,0 +1,83 @@
+//! Codes between their bits in memory and the integers kernels multiply with.
+//!
+//! ```text
+//!  4 bits   byte j = | column 2j+1 | column 2j |     low nibble = even column
+//!  8 bits   byte j = column j
+//! ```
+//!
+//! | code | integer |
+//! |---|---|
+//! | E2M1 | twice the value: 0 ±1 ±2 ±3 ±4 ±6 ±8 ±12 |
+//! | Uint4 | code less the group's zero point |
+//! | Int4 | code less 8 |
+//! | Int8 | code less 128 |
+
+use crate::Code;
+use crate::scalar::{e2m1_from_twice, e2m1_to_twice};
+
+impl Code {
+    /// Largest magnitude of an integer code: what a scale is multiplied with at most.
+    pub(crate) const fn magnitude(self) -> f32 {
+        match self {
+            Code::E2m1 => 12.0,
+            Code::Uint4 => 16.0,
+            Code::Int4 => 8.0,
+            Code::Int8 => 128.0,
+        }
+    }
+
+    /// Reads `out.len()` codes; group `k / group` has the zero point `zeros[k / group]`.
+    pub(crate) fn unpack(self, bytes: &[u8], group: usize, zeros: &[u8], out: &mut [i8]) {
+        match self {
+            Code::E2m1 => nibbles(bytes, out, e2m1_to_twice),
+            Code::Int4 => nibbles(bytes, out, |code| (code as i8).wrapping_sub(8)),
+            Code::Uint4 => {
+                let groups = out.chunks_mut(group).zip(bytes.chunks(group / 2)).zip(zeros);
+                groups.for_each(|((out, bytes), &zero)| {
+                    nibbles(bytes, out, |code| code.wrapping_sub(zero) as i8)
+                });
+            }
+            Code::Int8 => {
+                for (out, &byte) in out.iter_mut().zip(bytes) {
+                    *out = (byte ^ 0x80) as i8;
+                }
+            }
+        }
+    }
+
+    /// Writes integer codes of one group to `bytes`, which holds zeros.
+    pub(crate) fn pack(self, codes: &[i8], zero: u8, bytes: &mut [u8]) {
+        match self {
+            Code::E2m1 => pack_nibbles(codes, bytes, e2m1_from_twice),
+            Code::Int4 => pack_nibbles(codes, bytes, |code| code.wrapping_add(8) as u8),
+            Code::Uint4 => pack_nibbles(codes, bytes, |code| code.wrapping_add(zero as i8) as u8),
+            Code::Int8 => {
+                for (byte, &code) in bytes.iter_mut().zip(codes) {
+                    *byte = code as u8 ^ 0x80;
+                }
+            }
+        }
+    }
+}
+
+/// Splits bytes into nibbles, low first, and maps each. Fixed-size chunks so that it vectorises.
+#[inline(always)]
+fn nibbles(bytes: &[u8], out: &mut [i8], integer: impl Fn(u8) -> i8 + Copy) {
+    let (chunks, out_tail) = out.as_chunks_mut::<32>();
+    let (byte_chunks, bytes_tail) = bytes.split_at(chunks.len() * 16);
+    for (out, bytes) in chunks.iter_mut().zip(byte_chunks.as_chunks::<16>().0) {
+        for (pair, &byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+            *pair = [integer(byte & 15), integer(byte >> 4)];
+        }
+    }
+    for (k, out) in out_tail.iter_mut().enumerate() {
+        *out = integer(bytes_tail[k / 2] >> (4 * (k % 2)) & 15);
+    }
+}
+
+fn pack_nibbles(codes: &[i8], bytes: &mut [u8], bits: impl Fn(i8) -> u8) {
+    for (pair, byte) in codes.chunks(2).zip(bytes) {
+        let high = pair.get(1).map_or(0, |&code| bits(code) & 15);
+        *byte = bits(pair[0]) & 15 | high << 4;
+    }
+}

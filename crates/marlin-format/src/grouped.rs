@@ -1,0 +1,151 @@
+//! Grouped formats: rows of codes with a scale (and a zero point) per group, in separate streams.
+
+use half::f16;
+
+use crate::grid::{E2m1, Integers, LANES};
+use crate::samples::{MAX_GROUP, Samples};
+use crate::search::absmax_unit;
+use crate::store::{Store, Stored, factor, read_scale, stored_bits, tensor_scale};
+use crate::{
+    Code, Error, Flaw, Format, Layout, Rounding, Row, RowMut, ScaleSearch, ScaleType, Unpacked, span,
+};
+
+/// What is chosen for one group.
+#[derive(Clone, Copy, Debug)]
+pub struct Fit {
+    /// The scale.
+    pub scale: Stored,
+    /// The zero point; 0 for codes without.
+    pub zero: u8,
+}
+
+impl Fit {
+    /// For a code without a zero point.
+    pub fn symmetric(scale: Stored) -> Self {
+        Fit { scale, zero: 0 }
+    }
+}
+
+/// One grouped format: all that differs between them.
+#[derive(Debug)]
+pub struct Grouped {
+    /// See [`Format::name`].
+    pub name: &'static str,
+    /// See [`Format::summary`].
+    pub summary: &'static str,
+    /// What the codes mean.
+    pub code: Code,
+    /// Columns that share a scale.
+    pub group: usize,
+    /// How a scale is stored.
+    pub scale: ScaleType,
+    /// Chooses scale and zero point of one group that is not all zero.
+    pub fit: fn(&Samples, &Store, ScaleSearch) -> Fit,
+}
+
+/// Largest zero point that codes can have: GPTQ files store one less in 4 bits.
+const MAX_ZERO: u8 = 16;
+
+impl Grouped {
+    const fn has_zero(&self) -> bool {
+        matches!(self.code, Code::Uint4)
+    }
+
+    const fn has_tensor_scale(&self) -> bool {
+        matches!(self.scale, ScaleType::E4m3)
+    }
+
+    /// The codes nearest to the samples.
+    fn round(&self, samples: &Samples, fit: Fit) -> [i8; MAX_GROUP] {
+        let unit = fit.scale.unit;
+        match self.code {
+            Code::E2m1 => samples.codes(unit, &E2m1),
+            Code::Uint4 => samples.codes(unit, &Integers::less(&[f32::from(fit.zero); LANES])),
+            Code::Int4 => samples.codes(unit, &Integers::INT4),
+            Code::Int8 => samples.codes(unit, &Integers::INT8),
+        }
+    }
+
+    fn overflow(&self, start: usize, values: &[f32]) -> Error {
+        let larger = |a: &(usize, &f32), b: &(usize, &f32)| a.1.abs().total_cmp(&b.1.abs());
+        let (col, &value) = values.iter().enumerate().max_by(larger).unwrap_or((0, &0.0));
+        let limit = f16::MAX.to_f32() * factor(self.code, self.scale, 1.0) * self.code.magnitude();
+        Error::Overflow { format: self.name, row: 0, col: start + col, value, limit }
+    }
+}
+
+impl Format for Grouped {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn summary(&self) -> &'static str {
+        self.summary
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Grouped {
+            code: self.code,
+            group: self.group,
+            scale: self.scale,
+            zero: self.has_zero(),
+            tensor_scale: self.has_tensor_scale(),
+        }
+    }
+
+    fn decode(&self, row: Row<'_>, out: &mut [f32]) {
+        span::decode(self, row, out);
+    }
+
+    fn unpack(&self, row: Row<'_>, out: Unpacked<'_>) -> bool {
+        self.code.unpack(row.codes, self.group, row.zeros, out.codes);
+        let factor = factor(self.code, self.scale, row.tensor_scale);
+        for (out, bits) in out.scales.iter_mut().zip(stored_bits(self.scale, row.scales)) {
+            *out = read_scale(self.scale, bits) * factor;
+        }
+        out.offsets.fill(0.0);
+        true
+    }
+
+    fn first_flaw(&self, row: Row<'_>) -> Option<Flaw> {
+        let store = Store::new(self.code, self.scale, row.tensor_scale);
+        if let Some((group, value)) = store.first_flaw(row.scales) {
+            // The unit of doubled codes is half the scale.
+            let doubled = if self.code == Code::E2m1 { 2.0 } else { 1.0 };
+            return Some(Flaw { group, field: "scale", value: doubled * value });
+        }
+        let group = row.zeros.iter().position(|&zero| zero > MAX_ZERO)?;
+        Some(Flaw { group, field: "zero point", value: f32::from(row.zeros[group]) })
+    }
+
+    fn tensor_scale(&self, absmax: f32) -> f32 {
+        if self.has_tensor_scale() { tensor_scale(absmax) } else { 1.0 }
+    }
+
+    fn encode(&self, values: &[f32], how: Rounding<'_>, row: RowMut<'_>) -> Result<(), Error> {
+        let store = Store::new(self.code, self.scale, row.tensor_scale);
+        let codes = row.codes.chunks_mut(self.group * self.code.bits() / 8);
+        let scales = row.scales.chunks_exact_mut(self.scale.bytes());
+        for (g, ((values, codes), scale)) in values.chunks(self.group).zip(codes).zip(scales).enumerate() {
+            let start = g * self.group;
+            let weights = how.importance.map(|weights| &weights[start..][..values.len()]);
+            let samples = Samples::new(values, weights);
+            let store = store.at(samples.exponent);
+            if store.overflows(absmax_unit(self.code, &samples)) {
+                return Err(self.overflow(start, values));
+            }
+            let (fit, integers) = if samples.extreme == 0.0 {
+                (Fit::symmetric(store.stored(0)), [0; MAX_GROUP])
+            } else {
+                let fit = (self.fit)(&samples, &store, how.search);
+                (fit, self.round(&samples, fit))
+            };
+            self.code.pack(&integers[..values.len()], fit.zero, codes);
+            scale.copy_from_slice(&fit.scale.bits.to_le_bytes()[..scale.len()]);
+            if let Some(zero) = row.zeros.get_mut(g) {
+                *zero = fit.zero;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,142 @@
+//! Where the bytes of a row lie, as numbers: enough to size, slice and check a weight.
+
+/// What an integer code means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// 4-bit float `s e1 e0 m`: 0, .5, 1, 1.5, 2, 3, 4, 6 and the negatives. Unpacks to twice the
+    /// value, with the scale halved.
+    E2m1,
+    /// Unsigned 4-bit integer less a zero point.
+    Uint4,
+    /// 4-bit integer stored with 8 added.
+    Int4,
+    /// 8-bit integer stored with 128 added.
+    Int8,
+}
+
+impl Code {
+    /// Bits of one code.
+    pub const fn bits(self) -> usize {
+        match self {
+            Code::E2m1 | Code::Uint4 | Code::Int4 => 4,
+            Code::Int8 => 8,
+        }
+    }
+}
+
+/// How the scale of a group is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScaleType {
+    /// IEEE half, little endian.
+    F16,
+    /// 8-bit float, 4 exponent bits, bias 7, largest 448 (OCP FP8 E4M3).
+    E4m3,
+    /// Power of two, bias 127 (OCP MX E8M0).
+    E8m0,
+}
+
+impl ScaleType {
+    /// Bytes of one scale.
+    pub const fn bytes(self) -> usize {
+        match self {
+            ScaleType::F16 => 2,
+            ScaleType::E4m3 | ScaleType::E8m0 => 1,
+        }
+    }
+}
+
+/// The shape of a row's storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Plain values of `bytes` bytes each.
+    Dense {
+        /// Bytes of one value.
+        bytes: usize,
+    },
+    /// Separate streams of codes, scales and zero points.
+    Grouped {
+        /// The code of one value.
+        code: Code,
+        /// Columns that share a scale: a multiple of 16.
+        group: usize,
+        /// The scale of a group.
+        scale: ScaleType,
+        /// Whether each group has a zero point (one byte in memory, one code on disk).
+        zero: bool,
+        /// Whether the tensor has an f32 scale of its own.
+        tensor_scale: bool,
+    },
+    /// Blocks of `bytes` bytes that hold `values` values, scales inside (GGUF).
+    Blocks {
+        /// Values of a block; columns are a multiple of it.
+        values: usize,
+        /// Bytes of a block.
+        bytes: usize,
+        /// Columns that share a scale: 16 or 32.
+        group: usize,
+    },
+}
+
+impl Layout {
+    /// Columns that share a scale; 0 for dense layouts.
+    pub const fn group(&self) -> usize {
+        match *self {
+            Layout::Dense { .. } => 0,
+            Layout::Grouped { group, .. } | Layout::Blocks { group, .. } => group,
+        }
+    }
+
+    /// Groups of a row of `cols` columns; 0 for dense layouts.
+    pub const fn groups(&self, cols: usize) -> usize {
+        match self.group() {
+            0 => 0,
+            group => cols.div_ceil(group),
+        }
+    }
+
+    /// Bytes of the code stream of one row.
+    pub const fn code_bytes(&self, cols: usize) -> usize {
+        match *self {
+            Layout::Dense { bytes } => cols * bytes,
+            Layout::Grouped { code, .. } => (cols * code.bits()).div_ceil(32) * 4,
+            Layout::Blocks { values, bytes, .. } => cols / values * bytes,
+        }
+    }
+
+    /// Bytes of the scale stream of one row.
+    pub const fn scale_bytes(&self, cols: usize) -> usize {
+        match *self {
+            Layout::Grouped { group, scale, .. } => cols.div_ceil(group) * scale.bytes(),
+            Layout::Dense { .. } | Layout::Blocks { .. } => 0,
+        }
+    }
+
+    /// Bytes of the zero-point stream of one row.
+    pub const fn zero_bytes(&self, cols: usize) -> usize {
+        match *self {
+            Layout::Grouped { group, zero: true, .. } => cols.div_ceil(group),
+            _ => 0,
+        }
+    }
+
+    /// What the number of columns must be a multiple of.
+    pub const fn cols_multiple(&self) -> usize {
+        match *self {
+            Layout::Blocks { values, .. } => values,
+            _ => 1,
+        }
+    }
+
+    /// Bits of one value on disk in a row without padding, scales and zero points included.
+    pub fn bits_per_weight(&self) -> f64 {
+        match *self {
+            Layout::Dense { bytes } => 8.0 * bytes as f64,
+            Layout::Grouped { code, group, scale, zero, .. } => {
+                let zero_bits = if zero { code.bits() } else { 0 };
+                let per_group = 8 * scale.bytes() + zero_bits;
+                code.bits() as f64 + per_group as f64 / group as f64
+            }
+            Layout::Blocks { values, bytes, .. } => 8.0 * bytes as f64 / values as f64,
+        }
+    }
+}
