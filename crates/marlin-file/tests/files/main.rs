@@ -1,0 +1,12 @@
+//! Black-box tests of marlin-file: files built by small functions, read back, broken on purpose.
+
+mod build;
+mod checkpoint;
+mod config;
+mod disk_full;
+mod gguf;
+mod metadata;
+mod quantized;
+mod safetensors;
+mod shards;
+mod writer;
