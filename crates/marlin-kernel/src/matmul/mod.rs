@@ -1,0 +1,142 @@
+//! Products of one input with several weights: `out = W x + bias`, or added to what `out` holds.
+//!
+//! | argument | shape | type |
+//! |---|---|---|
+//! | x | `[rows, cols]`, contiguous | f32 |
+//! | products\[i\].weight | `[out.len(), cols]` | any format |
+//! | products\[i\].bias | `[1, out.len()]` | f32 |
+//! | products\[i\].out | `[rows, out.len()]`, contiguous | f32, written or added to |
+//!
+//! One row is the matrix-vector product of decoding, many rows that of a prompt. Weights are decoded
+//! inside the product and move once. Two operations for each weight and row.
+
+pub mod reference;
+pub mod simd;
+
+use marlin_format::FORMATS;
+
+use crate::{
+    Case, Cost, Error, Kernel, Precision, Random, RowRule, Tolerance, case,
+    contract::Contract,
+    kernel::Work,
+    plan::{Op, Plan, Product, Rows, View, Word},
+};
+
+/// The row of the table of kernels.
+pub static KERNEL: Kernel = Kernel {
+    name: "matmul",
+    summary: "activations times a quantized or dense weight, with bias and accumulation",
+    rows: RowRule::Same,
+    in_place: false,
+    tolerance,
+    cases,
+    contract,
+    cost,
+    play: reference::play,
+};
+
+/// f32 sums in another order, or activations of 8 bits: half a step of 1/127 of the largest of a
+/// group is 0.3 % of a value of normal size, a little more where a group has an outlier.
+pub(crate) fn tolerance(precision: Precision) -> Tolerance {
+    match precision {
+        Precision::Exact => Tolerance::relative(3e-6),
+        Precision::Int8Activations => Tolerance::relative(2e-2),
+    }
+}
+
+fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
+    let Op::MatMul { x, products } = op else { unreachable!("{op:?} is no matmul") };
+    c.reads("x", x)?;
+    c.contiguous("x", x)?;
+    c.require("products", !products.is_empty(), "none", "1 or more")?;
+    for product in products {
+        match product.accumulate {
+            true => c.updates("out", &product.out)?,
+            false => c.writes("out", &product.out)?,
+        }
+        c.contiguous("out", &product.out)?;
+        c.matrix("weight", product.weight, product.out.len(), x.len())?;
+        if let Some(bias) = product.bias {
+            c.vector("bias", bias, product.out.len())?;
+        }
+    }
+    Ok(())
+}
+
+fn cost(op: &Op, work: &Work<'_>) -> Cost {
+    let Op::MatMul { x, products } = op else { unreachable!("{op:?} is no matmul") };
+    let outs: usize = products.iter().map(|product| product.out.len()).sum();
+    work.streaming(2 * work.words(x) * outs as u64)
+}
+
+/// Rows, outputs and columns: tails of every tile and group, and one row as in decoding.
+const SHAPES: [(usize, usize, usize); 10] = [
+    (1, 65, 160),
+    (1, 33, 129),
+    (17, 1, 31),
+    (2, 16, 64),
+    (3, 31, 100),
+    (5, 8, 520),
+    (16, 7, 48),
+    (31, 17, 1),
+    (33, 65, 272),
+    (65, 3, 33),
+];
+
+fn cases() -> Vec<Case> {
+    let mut cases = vec![several_products(1), several_products(19), offset_views()];
+    for (rows, outs, cols) in SHAPES {
+        for (format, cols) in case::formats(cols) {
+            let mut plan = Plan::default();
+            let seed = (rows + outs + cols) as u64;
+            let weight = plan.add_weight("weight", case::weight(&mut Random::new(seed), format, outs, cols));
+            let x = plan.add_buffer("x", Rows::Tokens, cols, Word::F32);
+            let out = plan.add_buffer("out", Rows::Tokens, outs, Word::F32);
+            let products = vec![Product { weight, bias: None, out, accumulate: false }];
+            plan.add_step("product", Op::MatMul { x, products });
+            let name = format!("rows {rows}, [{outs}, {cols}], {}", format.name());
+            cases.push(Case::rows(name, plan, rows));
+        }
+    }
+    cases
+}
+
+/// A product with each format from one input, every second with a bias, every third accumulated.
+fn several_products(rows: usize) -> Case {
+    let mut plan = Plan::default();
+    let mut random = Random::new(11);
+    let cols = FORMATS.iter().map(|format| format.layout().cols_multiple()).max().unwrap_or(1).max(96);
+    let x = plan.add_buffer("x", Rows::Tokens, cols, Word::F32);
+    let mut products = Vec::new();
+    for (at, format) in FORMATS.iter().enumerate() {
+        let outs = 5 + 3 * at;
+        let weight = plan.add_weight(format.name(), case::weight(&mut random, *format, outs, cols));
+        let bias = at.is_multiple_of(2).then(|| plan.add_weight("bias", case::vector(&random.normals(outs))));
+        let out = plan.add_buffer(format.name(), Rows::Tokens, outs, Word::F32);
+        products.push(Product { weight, bias, out, accumulate: at.is_multiple_of(3) });
+    }
+    plan.add_step("products", Op::MatMul { x, products });
+    Case::rows(format!("rows {rows}, a product with every format, bias, accumulate"), plan, rows)
+}
+
+/// Input and outputs are columns in the middle of one wider buffer each.
+fn offset_views() -> Case {
+    let mut plan = Plan::default();
+    let mut random = Random::new(12);
+    let input = plan.add_buffer("input", Rows::Outputs, 64, Word::F32);
+    let output = plan.add_buffer("output", Rows::Outputs, 64, Word::F32);
+    let x = View::columns(input.buffer, 3, 37);
+    let format = marlin_format::by_name("bf16").expect("bf16 is a format");
+    let products = [(5, 11), (17, 40)].map(|(start, outs)| Product {
+        weight: plan.add_weight("weight", case::weight(&mut random, format, outs, 37)),
+        bias: None,
+        out: View::columns(output.buffer, start, outs),
+        accumulate: start == 17,
+    });
+    plan.add_step("products", Op::MatMul { x, products: products.into() });
+    // Both buffers are inputs: the second product adds to its half of `output`.
+    Case::chunks("columns of wider buffers", plan, &[vec![(0, 0..5), (1, 3..6), (2, 0..1)]])
+}
+
+#[cfg(test)]
+mod tests;

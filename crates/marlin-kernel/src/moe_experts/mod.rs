@@ -1,0 +1,161 @@
+//! The chosen experts of each token: `out += sum_i w_i * down[e_i](activation(gate[e_i] x) * (up[e_i] x))`.
+//!
+//! | argument | shape | type |
+//! |---|---|---|
+//! | x | `[rows, hidden]`, contiguous | f32 |
+//! | experts | `[rows, top_k]`, contiguous, different in a row | u32 |
+//! | weights | `[rows, top_k]`, contiguous | f32 |
+//! | bank\[e\].gate, .up | `[intermediate, hidden]` | any format |
+//! | bank\[e\].down | `[out.len(), intermediate]` | any format |
+//! | out | `[rows, out.len()]`, contiguous | f32, added to |
+//!
+//! The intermediate width is the same for all experts; formats may differ. Moves the matrices of the
+//! experts that are chosen: at most `min(rows * top_k, experts)` of them. Two operations for each
+//! weight of a chosen expert and row.
+
+pub mod reference;
+
+use marlin_format::{FORMATS, Format};
+
+use crate::{
+    Case, Cost, Error, Kernel, Precision, Random, RowRule, Tolerance, case,
+    contract::Contract,
+    kernel::Work,
+    plan::{Activation, Expert, Op, Plan, Rows, Word},
+};
+
+/// The row of the table of kernels.
+pub static KERNEL: Kernel = Kernel {
+    name: "moe_experts",
+    summary: "the gated feed-forward layers of the chosen experts, weighted and summed",
+    rows: RowRule::Same,
+    in_place: false,
+    tolerance,
+    cases,
+    contract,
+    cost,
+    play: reference::play,
+};
+
+/// Two products after one another, the first of them multiplied with itself.
+fn tolerance(precision: Precision) -> Tolerance {
+    match precision {
+        Precision::Exact => Tolerance::relative(5e-6),
+        Precision::Int8Activations => Tolerance::relative(3e-2),
+    }
+}
+
+fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
+    let Op::MoeExperts { x, experts, weights, bank, activation: _, out } = op else {
+        unreachable!("{op:?} is no moe_experts")
+    };
+    c.reads("x", x)?;
+    c.contiguous("x", x)?;
+    c.reads_words("experts", experts)?;
+    c.contiguous("experts", experts)?;
+    c.reads("weights", weights)?;
+    c.contiguous("weights", weights)?;
+    c.updates("out", out)?;
+    c.contiguous("out", out)?;
+    c.equal("columns of weights", weights.len(), experts.len())?;
+    let top_k = experts.len();
+    c.require("bank", bank.len() >= top_k, bank.len(), format_args!("{top_k} experts or more"))?;
+    let intermediate = c.weight("gate", bank[0].gate)?.rows();
+    c.require("gate", intermediate > 0, "no rows", "1 or more")?;
+    for expert in bank {
+        c.matrix("gate", expert.gate, intermediate, x.len())?;
+        c.matrix("up", expert.up, intermediate, x.len())?;
+        c.matrix("down", expert.down, out.len(), intermediate)?;
+    }
+    Ok(())
+}
+
+fn cost(op: &Op, work: &Work<'_>) -> Cost {
+    let Op::MoeExperts { x, experts, bank, out, .. } = op else { unreachable!("{op:?} is no moe_experts") };
+    let uses = work.words(experts);
+    let bytes = |expert: &Expert| -> usize {
+        [expert.gate, expert.up, expert.down].iter().map(|id| work.plan.weight(*id).len_bytes()).sum()
+    };
+    // Formats may differ from expert to expert: count the mean.
+    let total: usize = bank.iter().map(bytes).sum();
+    let touched = uses.min(bank.len() as u64) * total as u64 / bank.len() as u64;
+    let intermediate = work.plan.weight(bank[0].gate).rows();
+    let values = intermediate * (2 * x.len() + out.len());
+    Cost { bytes: work.activation_bytes() + touched, cache_values: 0, operations: 2 * uses * values as u64 }
+}
+
+/// The sizes of a case.
+struct Sizes {
+    rows: usize,
+    hidden: usize,
+    intermediate: usize,
+    experts: usize,
+    top_k: usize,
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    let small = Sizes { rows: 1, hidden: 48, intermediate: 33, experts: 5, top_k: 3 };
+    let silu = Activation::Silu;
+    for format in FORMATS {
+        for rows in [1, 9] {
+            let name = format!("rows {rows}, {}", format.name());
+            cases.push(case(&name, &Sizes { rows, ..small }, silu, |_| *format, spread));
+        }
+    }
+    let mixed = |matrix: usize| FORMATS[matrix % FORMATS.len()];
+    let wide = Sizes { rows: 33, hidden: 31, intermediate: 17, experts: 13, top_k: 4 };
+    cases.push(case("rows 33, every format", &wide, silu, mixed, spread));
+    let dense = |_| FORMATS[0];
+    cases.push(case("rows 65, dense", &Sizes { rows: 65, ..wide }, silu, dense, spread));
+    cases.push(case("gelu", &wide, Activation::GeluTanh, dense, spread));
+    cases.push(case("one hot expert", &Sizes { top_k: 1, ..wide }, silu, dense, |_, _| vec![7]));
+    cases.push(case("all experts chosen", &Sizes { rows: 3, top_k: 13, ..wide }, silu, dense, spread));
+    cases
+}
+
+/// Different random experts.
+fn spread(random: &mut Random, sizes: &Sizes) -> Vec<usize> {
+    random.permutation(sizes.experts).into_iter().take(sizes.top_k).collect()
+}
+
+fn case(
+    name: &str,
+    sizes: &Sizes,
+    activation: Activation,
+    format: impl Fn(usize) -> &'static dyn Format,
+    choose: impl Fn(&mut Random, &Sizes) -> Vec<usize>,
+) -> Case {
+    let mut plan = Plan::default();
+    let mut random = Random::new(sizes.rows as u64);
+    let multiple = |matrix| format(matrix).layout().cols_multiple();
+    let multiple = (0..3 * sizes.experts).map(multiple).max().unwrap_or(1);
+    let hidden = sizes.hidden.next_multiple_of(multiple);
+    let intermediate = sizes.intermediate.next_multiple_of(multiple);
+    let bank = (0..sizes.experts)
+        .map(|at| {
+            let mut add = |matrix, rows, cols| {
+                let weight = case::weight(&mut random, format(3 * at + matrix), rows, cols);
+                plan.add_weight("expert", weight)
+            };
+            Expert {
+                gate: add(0, intermediate, hidden),
+                up: add(1, intermediate, hidden),
+                down: add(2, 21, intermediate),
+            }
+        })
+        .collect();
+    let x = plan.add_buffer("x", Rows::Tokens, hidden, Word::F32);
+    let experts = plan.add_buffer("experts", Rows::Tokens, sizes.top_k, Word::U32);
+    let weights = plan.add_buffer("weights", Rows::Tokens, sizes.top_k, Word::F32);
+    let out = plan.add_buffer("out", Rows::Tokens, 21, Word::F32);
+    plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, activation, out });
+    let chosen = |rows: usize| {
+        let rows = (0..rows).flat_map(|_| choose(&mut random, sizes));
+        rows.map(|expert| f32::from_bits(expert as u32)).collect()
+    };
+    Case::rows(name, plan, sizes.rows).with_input(experts, chosen)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! The chosen experts, one token and one expert after another.
+
+use marlin_format::Weight;
+
+use crate::{
+    Error,
+    gated_mul::reference::activate,
+    matmul::reference::matmul,
+    plan::{Activation, Op, Plan},
+    reference::Memory,
+};
+
+/// One expert: `down(activation(gate x) * (up x))`.
+pub fn expert(x: &[f32], gate: &Weight, up: &Weight, down: &Weight, activation: Activation) -> Vec<f64> {
+    let (gate, up) = (matmul(x, gate, None), matmul(x, up, None));
+    let hidden: Vec<f32> =
+        gate.iter().zip(up).map(|(&gate, up)| (activate(activation, gate) * up) as f32).collect();
+    matmul(&hidden, down, None)
+}
+
+pub(crate) fn play(op: &Op, plan: &Plan, memory: &mut Memory) -> Result<(), Error> {
+    let Op::MoeExperts { x, experts, weights, bank, activation, out } = op else {
+        unreachable!("{op:?} is no moe_experts")
+    };
+    let (values, chosen) = (memory.load(x), memory.load_words(experts));
+    let (factors, top_k) = (memory.load(weights), experts.len());
+    let mut sums = Vec::new();
+    for (row, x) in values.chunks_exact(x.len()).enumerate() {
+        let mut sum = vec![0.0; out.len()];
+        for at in row * top_k..(row + 1) * top_k {
+            let matrices = bank.get(chosen[at] as usize).ok_or_else(|| Error::Device {
+                device: "reference".to_owned(),
+                reason: format!("row {row} chooses expert {}, there are {}", chosen[at], bank.len()),
+            })?;
+            let [gate, up, down] = [matrices.gate, matrices.up, matrices.down].map(|id| plan.weight(id));
+            for (sum, value) in sum.iter_mut().zip(expert(x, gate, up, down, *activation)) {
+                *sum += f64::from(factors[at]) * value;
+            }
+        }
+        sums.extend(sum);
+    }
+    memory.add(out, &sums);
+    Ok(())
+}

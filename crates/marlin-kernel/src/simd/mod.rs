@@ -1,0 +1,29 @@
+//! Vector instructions: which ones this machine has, and the loops several kernels share.
+//!
+//! A kernel's `simd.rs` writes its loops once over the `Simd` trait as a `Task` and starts it with
+//! [`Isa::run`], which compiles the task once per instruction set. Everything is eight lanes wide on
+//! every machine and each sum has one fixed order, so a result depends neither on the number of rows
+//! computed together nor on the threads, and integer products agree to the last bit everywhere.
+//!
+//! All `unsafe` of this crate is in `avx2.rs`, `avx512.rs`, `neon.rs` and `isa.rs`: a value of an
+//! instruction set's type is the proof that the machine has it.
+
+pub(crate) mod activation;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod rows;
+mod isa;
+pub(crate) mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+pub(crate) mod tile;
+mod vector;
+
+pub use activation::{Activation, Forms};
+pub use rows::Scratch;
+pub use isa::Isa;
+pub(crate) use vector::{Simd, Task};
+
