@@ -1,0 +1,141 @@
+//! The chosen experts: tokens sorted by expert, two rounds of products, a sum in the order of choice.
+
+use marlin_kernel::{
+    Error,
+    gated_mul::simd::gated_mul,
+    plan::{Activation, Expert, Plan, View},
+    simd::Isa,
+};
+
+use crate::{
+    buffers::{Buffers, segment_mut},
+    products::{Products, Request},
+    threads::Threads,
+};
+
+/// [`marlin_kernel::plan::Op::MoeExperts`] as data.
+pub(crate) struct Experts<'a> {
+    pub plan: &'a Plan,
+    pub x: &'a View,
+    pub experts: &'a View,
+    pub weights: &'a View,
+    pub bank: &'a [Expert],
+    pub activation: Activation,
+    pub out: &'a View,
+}
+
+/// Choices (`row * top_k + slot`) sorted by expert.
+struct Sorted {
+    /// Experts someone chose, ascending, each with the range of its choices.
+    groups: Vec<(usize, std::ops::Range<usize>)>,
+    /// For each place in the sorted order, the row of the choice.
+    rows: Vec<u32>,
+    /// For each choice, its group and its place among the group's choices.
+    places: Vec<(usize, usize)>,
+}
+
+impl Experts<'_> {
+    /// Computes the experts and adds their weighted sum to `out`.
+    pub(crate) fn compute(
+        &self,
+        isa: Isa,
+        threads: &Threads,
+        products: &mut Products,
+        buffers: &mut Buffers,
+    ) -> Result<(), Error> {
+        let sorted = self.sort(buffers)?;
+        self.hidden(isa, threads, products, buffers, &sorted);
+        let places: Vec<u32> = (0..sorted.rows.len() as u32).collect();
+        let request = |(expert, range): &(usize, std::ops::Range<usize>)| {
+            let weight = self.plan.weight(self.bank[*expert].down);
+            Request { weight, rows: (0, weight.rows()), picks: &places[range.clone()] }
+        };
+        let requests: Vec<_> = sorted.groups.iter().map(request).collect();
+        products.compute(threads, &requests);
+        let top_k = self.experts.len();
+        buffers.update(threads, self.out.buffer, [self.weights.buffer], |row, [weights], out_row| {
+            let out = segment_mut(out_row, self.out, 0);
+            for slot in 0..top_k {
+                let factor = weights[self.weights.start + slot];
+                let (group, place) = sorted.places[row * top_k + slot];
+                products.result(&requests, group, place, |start, values| {
+                    for (out, value) in out[start..].iter_mut().zip(values) {
+                        *out += factor * value;
+                    }
+                });
+            }
+        });
+        Ok(())
+    }
+
+    /// Loads, as activations, what each choice feeds to its expert's down matrix.
+    fn hidden(
+        &self,
+        isa: Isa,
+        threads: &Threads,
+        products: &mut Products,
+        buffers: &Buffers,
+        sorted: &Sorted,
+    ) {
+        let matrices = |expert: usize| {
+            let Expert { gate, up, down } = self.bank[expert];
+            [gate, up, down].map(|id| self.plan.weight(id))
+        };
+        let experts = || sorted.groups.iter().map(|(expert, _)| *expert);
+        let (x, rows) = (self.x, buffers.rows(self.x.buffer));
+        let forms = products.forms(experts().flat_map(|expert| matrices(expert).into_iter().take(2)));
+        products.load(threads, (rows, x.len()), forms, |row, load| load(buffers.columns(x, row)));
+        let mut requests = Vec::new();
+        for (expert, range) in &sorted.groups {
+            let [gate, up, _] = matrices(*expert);
+            let picks = &sorted.rows[range.clone()];
+            requests.extend([gate, up].map(|weight| Request { weight, rows: (0, weight.rows()), picks }));
+        }
+        products.compute(threads, &requests);
+        let width = requests.first().map_or(0, Request::len);
+        let forms = products.forms(experts().map(|expert| matrices(expert)[2]));
+        let mut hidden = vec![0.0; sorted.rows.len() * width];
+        threads.each_row(&mut hidden, width, |place, hidden| {
+            let group = sorted.groups.partition_point(|(_, range)| range.end <= place);
+            let pick = place - sorted.groups[group].1.start;
+            let mut halves = vec![0.0; 2 * width];
+            let (gate, up) = halves.split_at_mut(width);
+            products.result(&requests, 2 * group, pick, |start, values| {
+                gate[start..][..values.len()].copy_from_slice(values);
+            });
+            products.result(&requests, 2 * group + 1, pick, |start, values| {
+                up[start..][..values.len()].copy_from_slice(values);
+            });
+            gated_mul(isa, self.activation, gate, up, hidden);
+        });
+        products.load(threads, (sorted.rows.len(), width), forms, |place, load| {
+            load(&hidden[place * width..][..width]);
+        });
+    }
+
+    fn sort(&self, buffers: &Buffers) -> Result<Sorted, Error> {
+        let top_k = self.experts.len();
+        let rows = buffers.rows(self.x.buffer);
+        let mut lists: Vec<Vec<usize>> = vec![Vec::new(); self.bank.len()];
+        for row in 0..rows {
+            for (slot, word) in buffers.columns(self.experts, row).iter().enumerate() {
+                let expert = word.to_bits() as usize;
+                let list = lists.get_mut(expert).ok_or_else(|| Error::Device {
+                    device: "cpu".to_owned(),
+                    reason: format!("row {row} chooses expert {expert}, there are {}", self.bank.len()),
+                })?;
+                list.push(row * top_k + slot);
+            }
+        }
+        let mut sorted = Sorted { groups: Vec::new(), rows: Vec::new(), places: vec![(0, 0); rows * top_k] };
+        for (expert, list) in lists.into_iter().enumerate().filter(|(_, list)| !list.is_empty()) {
+            for (place, choice) in list.iter().enumerate() {
+                sorted.places[*choice] = (sorted.groups.len(), place);
+            }
+            let start = sorted.rows.len();
+            sorted.rows.extend(list.iter().map(|choice| (choice / top_k) as u32));
+            sorted.groups.push((expert, start..sorted.rows.len()));
+        }
+        Ok(sorted)
+    }
+}
