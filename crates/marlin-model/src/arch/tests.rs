@@ -1,0 +1,146 @@
+//! Refusals: configurations and tensors that do not fit, each with the message a user sees.
+
+use std::collections::BTreeMap;
+
+use marlin_format::{Rounding, Weight};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::Tensors;
+
+struct Fake(BTreeMap<String, Weight>);
+
+impl Tensors for Fake {
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    fn weight(&self, name: &str) -> Result<Weight, Error> {
+        Ok(self.0[name].clone())
+    }
+}
+
+fn zeros(rows: usize, cols: usize) -> Weight {
+    let format = marlin_format::by_name("f32").unwrap();
+    Weight::encode(format, rows, cols, &vec![0.0; rows * cols], Rounding::default()).unwrap()
+}
+
+fn llama() -> Value {
+    json!({
+        "model_type": "llama", "hidden_size": 12, "intermediate_size": 20, "num_hidden_layers": 1,
+        "num_attention_heads": 3, "num_key_value_heads": 1, "vocab_size": 7, "tie_word_embeddings": true,
+    })
+}
+
+fn llama_tensors() -> Fake {
+    let layer = |name: &str| format!("model.layers.0.{name}.weight");
+    let list = [
+        ("model.embed_tokens.weight".to_owned(), zeros(7, 12)),
+        ("model.norm.weight".to_owned(), zeros(1, 12)),
+        (layer("input_layernorm"), zeros(1, 12)),
+        (layer("post_attention_layernorm"), zeros(1, 12)),
+        (layer("self_attn.q_proj"), zeros(12, 12)),
+        (layer("self_attn.k_proj"), zeros(4, 12)),
+        (layer("self_attn.v_proj"), zeros(4, 12)),
+        (layer("self_attn.o_proj"), zeros(12, 12)),
+        (layer("mlp.gate_proj"), zeros(20, 12)),
+        (layer("mlp.up_proj"), zeros(20, 12)),
+        (layer("mlp.down_proj"), zeros(12, 20)),
+    ];
+    Fake(list.into())
+}
+
+fn plan(config: &Value, tensors: &Fake) -> Result<Plan, Error> {
+    let config = Config::parse(config.to_string().as_bytes())?;
+    let architecture = by_model_type(config.text_or("model_type", "")?)?;
+    let mut builder = Builder::new(tensors);
+    (architecture.build)(&config, &mut builder)?;
+    builder.finish()
+}
+
+fn refusal(change: impl FnOnce(&mut Value, &mut Fake)) -> String {
+    let (mut config, mut tensors) = (llama(), llama_tensors());
+    change(&mut config, &mut tensors);
+    plan(&config, &tensors).unwrap_err().to_string()
+}
+
+#[test]
+fn a_model_that_fits_becomes_a_plan() {
+    let plan = plan(&llama(), &llama_tensors()).unwrap();
+    assert_eq!((plan.vocab_size(), plan.caches.len(), plan.caches[0].width), (7, 1, 8));
+}
+
+#[test]
+fn missing_tensors_are_all_named_at_once() {
+    let text = refusal(|_, tensors| {
+        tensors.0.remove("model.norm.weight");
+        tensors.0.remove("model.layers.0.mlp.up_proj.weight");
+    });
+    let expected = "2 of the tensors are missing: model.layers.0.mlp.up_proj.weight, model.norm.weight";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn a_wrong_shape_is_shown_beside_the_right_one() {
+    let text = refusal(|_, tensors| {
+        tensors.0.insert("model.layers.0.self_attn.k_proj.weight".into(), zeros(5, 12));
+    });
+    assert_eq!(text, "tensor model.layers.0.self_attn.k_proj.weight: found [5, 12], expected [4, 12]");
+}
+
+#[test]
+fn an_unknown_architecture_lists_the_known_ones() {
+    let text = refusal(|config, _| config["model_type"] = "mamba".into());
+    assert!(
+        text.starts_with("model_type mamba: unknown architecture, supported are glm4_moe_lite, llama,"),
+        "{text}"
+    );
+}
+
+#[test]
+fn impossible_numbers_are_refused_by_key() {
+    let cases = [
+        ("hidden_size", json!(0), "config hidden_size: found 0, expected an integer from 1 to 2^31"),
+        (
+            "num_hidden_layers",
+            json!(-3),
+            "config num_hidden_layers: found -3, expected an integer from 1 to 2^31",
+        ),
+        (
+            "vocab_size",
+            json!("many"),
+            "config vocab_size: found \"many\", expected an integer from 1 to 2^31",
+        ),
+        (
+            "num_key_value_heads",
+            json!(2),
+            "config num_key_value_heads: found 2, expected a divisor of 3 heads",
+        ),
+        ("head_dim", json!(5), "config head_dim: found 5, expected an even number of at least 2"),
+        ("hidden_act", json!("relu"), "config hidden_act: found \"relu\", expected silu"),
+        (
+            "rope_scaling",
+            json!({"rope_type": "dynamic"}),
+            "config rope_scaling.rope_type: found \"dynamic\", expected default, linear, llama3 or yarn",
+        ),
+        (
+            "rope_scaling",
+            json!({"rope_type": "linear"}),
+            "config rope_scaling.factor: found nothing, expected a number",
+        ),
+    ];
+    for (key, value, expected) in cases {
+        assert_eq!(refusal(|config, _| config[key] = value.clone()), expected);
+    }
+    let text = refusal(|config, _| drop(config.as_object_mut().unwrap().remove("hidden_size")));
+    assert_eq!(text, "config hidden_size: found nothing, expected an integer from 1 to 2^31");
+}
+
+#[test]
+fn a_router_must_be_the_sigmoid_one() {
+    let mut config = llama();
+    config["model_type"] = "glm4_moe_lite".into();
+    config["scoring_func"] = "softmax".into();
+    let text = plan(&config, &llama_tensors()).unwrap_err().to_string();
+    assert_eq!(text, "config scoring_func: found \"softmax\", expected sigmoid");
+}

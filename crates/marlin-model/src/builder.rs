@@ -1,0 +1,198 @@
+//! Builds a plan from named tensors, and collects every tensor that is missing before it complains.
+
+use marlin_format::{Parts, Weight};
+use marlin_kernel::plan::{BufferId, Op, Plan, Product, Rows, View, WeightId, Word};
+
+use crate::{Error, Tensors, rope::Frequencies};
+
+/// A plan under construction, and the tensors it is made of.
+pub struct Builder<'a> {
+    tensors: &'a dyn Tensors,
+    plan: Plan,
+    missing: Vec<String>,
+    scratch: Vec<(String, View)>,
+}
+
+impl<'a> Builder<'a> {
+    /// An empty plan over `tensors`.
+    pub fn new(tensors: &'a dyn Tensors) -> Builder<'a> {
+        Builder { tensors, plan: Plan::default(), missing: Vec::new(), scratch: Vec::new() }
+    }
+
+    /// The finished plan, checked.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] with the names of all absent tensors; [`Error::Kernel`] for a plan that does
+    /// not fit itself.
+    pub fn finish(self) -> Result<Plan, Error> {
+        if !self.missing.is_empty() {
+            return Err(Error::Missing { names: self.missing });
+        }
+        self.plan.check()?;
+        Ok(self.plan)
+    }
+
+    /// The plan so far.
+    pub fn plan(&mut self) -> &mut Plan {
+        &mut self.plan
+    }
+
+    /// Whether the file has a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tensors.has(name)
+    }
+
+    /// A buffer with one row per token, shared by all callers that use the same label and width: steps
+    /// run in order, so a layer may reuse what the layer before is done with.
+    pub fn buffer(&mut self, label: &str, width: usize) -> View {
+        self.typed_buffer(label, width, Word::F32)
+    }
+
+    /// As [`Builder::buffer`], of integers.
+    pub fn index_buffer(&mut self, label: &str, width: usize) -> View {
+        self.typed_buffer(label, width, Word::U32)
+    }
+
+    fn typed_buffer(&mut self, label: &str, width: usize, word: Word) -> View {
+        let found = self.scratch.iter().find(|(name, view)| name == label && view.width == width);
+        if let Some((_, view)) = found {
+            return *view;
+        }
+        let view = self.plan.add_buffer(label, Rows::Tokens, width, word);
+        self.scratch.push((label.to_owned(), view));
+        view
+    }
+
+    /// The matrix `name`, `[rows, cols]`, in whatever format the file holds.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] or the file's own; a missing tensor is noted for [`Builder::finish`].
+    pub fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<WeightId, Error> {
+        let weight = self.fetch(name, rows, cols)?;
+        Ok(self.plan.add_weight(name, weight))
+    }
+
+    /// The vector `name` of `len` values as f32, each changed by `map`.
+    ///
+    /// # Errors
+    /// As [`Builder::matrix`].
+    pub fn vector_with(&mut self, name: &str, len: usize, map: fn(f32) -> f32) -> Result<WeightId, Error> {
+        let weight = self.fetch(name, 1, len)?;
+        let values: Vec<f32> = weight.to_f32().into_iter().map(map).collect();
+        Ok(self.constant(name, &values))
+    }
+
+    /// The vector `name` of `len` values as f32.
+    ///
+    /// # Errors
+    /// As [`Builder::matrix`].
+    pub fn vector(&mut self, name: &str, len: usize) -> Result<WeightId, Error> {
+        self.vector_with(name, len, |value| value)
+    }
+
+    /// Values computed here, as an f32 vector.
+    pub fn constant(&mut self, label: &str, values: &[f32]) -> WeightId {
+        self.plan.add_weight(label, f32_weight(1, values))
+    }
+
+    fn fetch(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight, Error> {
+        if !self.tensors.has(name) {
+            self.missing.push(name.to_owned());
+            return Ok(f32_weight(1, &[]));
+        }
+        let weight = self.tensors.weight(name)?;
+        if (weight.rows(), weight.cols()) != (rows, cols) {
+            let found = vec![weight.rows(), weight.cols()];
+            return Err(Error::Shape { name: name.to_owned(), found, expected: vec![rows, cols] });
+        }
+        Ok(weight)
+    }
+
+    /// Adds the rotary frequencies of a model, divided by the factors a GGUF may hold.
+    ///
+    /// # Errors
+    /// As [`Builder::matrix`].
+    pub fn frequencies(&mut self, frequencies: &Frequencies) -> Result<(WeightId, f32), Error> {
+        const FACTORS: &str = "rope_freqs.weight";
+        let mut radians = frequencies.radians.clone();
+        if self.has(FACTORS) {
+            let factors = self.fetch(FACTORS, 1, radians.len())?.to_f32();
+            radians.iter_mut().zip(factors).for_each(|(radian, factor)| *radian /= factor);
+        }
+        Ok((self.constant("rope.frequencies", &radians), frequencies.scale))
+    }
+
+    /// Adds a step.
+    pub fn step(&mut self, label: impl AsRef<str>, op: Op) {
+        self.plan.add_step(label.as_ref(), op);
+    }
+
+    /// Adds `out = norm(x)` with the weight `{name}.weight`.
+    ///
+    /// # Errors
+    /// As [`Builder::matrix`].
+    pub fn rms_norm(&mut self, name: &str, x: View, eps: f32, out: View) -> Result<(), Error> {
+        let weight = self.vector(&format!("{name}.weight"), x.width)?;
+        self.step(name, Op::RmsNorm { x, weight, eps, out });
+        Ok(())
+    }
+
+    /// A product with `{name}.weight`, and `{name}.bias` if `bias`.
+    ///
+    /// # Errors
+    /// As [`Builder::matrix`].
+    pub fn product(&mut self, name: &str, x: View, out: View, bias: bool) -> Result<Product, Error> {
+        let weight = self.matrix(&format!("{name}.weight"), out.len(), x.len())?;
+        let bias = if bias { Some(self.vector(&format!("{name}.bias"), out.len())?) } else { None };
+        Ok(Product { weight, bias, out, accumulate: false })
+    }
+
+    /// The last steps of every model: the rows that are wanted, the final norm, the head.
+    ///
+    /// # Errors
+    /// As [`Builder::matrix`].
+    pub fn head(&mut self, head: Head<'_>, x: View) -> Result<(), Error> {
+        let hidden = self.plan.add_buffer("output", Rows::Outputs, x.width, Word::F32);
+        let logits = self.plan.add_buffer("logits", Rows::Outputs, head.vocab_size, Word::F32);
+        self.step("output", Op::Gather { x, out: hidden });
+        self.step(head.norm, Op::RmsNorm { x: hidden, weight: head.norm_weight, eps: head.eps, out: hidden });
+        let weight = match head.tied {
+            Some(table) => table,
+            None => self.matrix("lm_head.weight", head.vocab_size, x.width)?,
+        };
+        let product = Product { weight, bias: None, out: logits, accumulate: false };
+        self.step("lm_head", Op::MatMul { x: hidden, products: vec![product] });
+        self.plan.logits = Some(logits.buffer);
+        Ok(())
+    }
+}
+
+/// What [`Builder::head`] needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// Label of the final norm.
+    pub norm: &'a str,
+    /// Its weight.
+    pub norm_weight: WeightId,
+    /// Its epsilon.
+    pub eps: f32,
+    /// Rows of the head.
+    pub vocab_size: usize,
+    /// The embedding table, if it serves as head too.
+    pub tied: Option<WeightId>,
+}
+
+/// `values` as an f32 weight of `rows` rows.
+fn f32_weight(rows: usize, values: &[f32]) -> Weight {
+    let codes = bytemuck::cast_slice::<f32, u8>(values).to_vec();
+    let format = marlin_format::by_name("f32").expect("f32 is a format");
+    Weight::new(format, rows, values.len() / rows, Parts::codes_only(codes.into())).expect("lengths agree")
+}
+
+/// Identifies a view's buffer in messages.
+impl std::fmt::Debug for Builder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let buffers: Vec<BufferId> = self.scratch.iter().map(|(_, view)| view.buffer).collect();
+        f.debug_struct("Builder").field("steps", &self.plan.steps.len()).field("scratch", &buffers).finish()
+    }
+}

@@ -1,0 +1,239 @@
+//! An opened model under Hugging Face's names, whatever file it came from.
+//!
+//! The invariant: [`Source::weight`] gives what transformers would load under that name, except where
+//! the architecture asks for a derived form (see its file), and [`Source::names`] lists just those.
+
+use std::{collections::BTreeMap, path::Path};
+
+use marlin_file::{Checkpoint, TensorView};
+use marlin_format::{Parts, Weight};
+
+use crate::{
+    Config, Error,
+    arch::{self, Architecture},
+    gguf,
+    transform::Transform,
+};
+
+/// Named weights, wherever they come from.
+pub trait Tensors {
+    /// Whether there is a tensor of this name.
+    fn has(&self, name: &str) -> bool;
+
+    /// The tensor `name` as a matrix; a vector is a matrix of one row.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it is absent or its bytes are wrong.
+    fn weight(&self, name: &str) -> Result<Weight, Error>;
+}
+
+/// What a tensor is for, which decides how it may be quantized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The table that tokens are looked up in.
+    Embedding,
+    /// The matrix that makes logits.
+    Head,
+    /// The matrix that scores experts.
+    Router,
+    /// Any other matrix of a product.
+    Linear,
+    /// Norms, biases, frequencies: one row.
+    Vector,
+}
+
+/// Where a tensor of ours comes from.
+#[derive(Clone, Debug)]
+struct Origin {
+    /// What the checkpoint calls it.
+    name: String,
+    /// Whether it is one of the checkpoint's three-dimensional tensors, its first dimension taken as
+    /// more rows: a stack of experts, or of heads.
+    stack: bool,
+    /// How it becomes ours.
+    transform: Transform,
+}
+
+/// An opened model.
+#[derive(Debug)]
+pub struct Source {
+    checkpoint: Checkpoint,
+    config: Config,
+    architecture: &'static Architecture,
+    tensors: BTreeMap<String, Origin>,
+    left_out: Vec<String>,
+}
+
+impl Source {
+    /// Opens a directory of safetensors with a config.json, or a GGUF file.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Config`], or [`Error::Architecture`].
+    pub fn open(path: &Path) -> Result<Source, Error> {
+        Source::new(Checkpoint::open(path)?)
+    }
+
+    /// Takes an opened checkpoint.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn new(checkpoint: Checkpoint) -> Result<Source, Error> {
+        let (config, architecture) = match checkpoint.gguf() {
+            Some(file) => {
+                let architecture = gguf::architecture(file)?;
+                (gguf::config(file, architecture)?, architecture)
+            }
+            None => {
+                let config = Config::from_values(checkpoint.config_json()?.ok_or_else(no_config)?);
+                let architecture = arch::by_model_type(config.text_or("model_type", "")?)?;
+                (config, architecture)
+            }
+        };
+        let mut source =
+            Source { checkpoint, config, architecture, tensors: BTreeMap::new(), left_out: Vec::new() };
+        for (full_name, name, stack) in stored_names(&source.checkpoint) {
+            let found = source.found(&full_name)?;
+            if found.is_empty() {
+                source.left_out.push(full_name);
+            }
+            for (ours, transform) in found {
+                source.tensors.insert(ours, Origin { name: name.clone(), stack, transform });
+            }
+        }
+        Ok(source)
+    }
+
+    /// Our tensors made of the checkpoint's tensor `full_name`.
+    fn found(&self, full_name: &str) -> Result<Vec<(String, Transform)>, Error> {
+        let derive = self.architecture.derive;
+        if self.checkpoint.gguf().is_none() {
+            let derived = derive(&self.config, full_name)?;
+            return Ok(derived.unwrap_or_else(|| vec![(full_name.to_owned(), Transform::Keep)]));
+        }
+        let mut all = Vec::new();
+        for (ours, transform) in gguf::tensors(&self.config, self.architecture, full_name)? {
+            match derive(&self.config, &ours)? {
+                None => all.push((ours, transform)),
+                Some(derived) => all.extend(derived),
+            }
+        }
+        Ok(all)
+    }
+
+    /// The configuration, under Hugging Face's names.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The architecture.
+    pub fn architecture(&self) -> &'static Architecture {
+        self.architecture
+    }
+
+    /// The file or directory.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// Tensors of the file that the model does not use: multi-token prediction, images.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    /// Rows and columns of a tensor, without reading it.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] or [`Error::Shape`].
+    pub fn shape(&self, name: &str) -> Result<(usize, usize), Error> {
+        let origin = self.origin(name)?;
+        let stored = self.stored(origin)?;
+        origin.transform.shape(&origin.name, stored.rows(), stored.cols())
+    }
+
+    /// What a tensor is for.
+    ///
+    /// # Errors
+    /// As [`Source::shape`].
+    pub fn role(&self, name: &str) -> Result<Role, Error> {
+        let (rows, _) = self.shape(name)?;
+        Ok(match name {
+            _ if rows == 1 || !name.ends_with(".weight") => Role::Vector,
+            "model.embed_tokens.weight" => Role::Embedding,
+            "lm_head.weight" => Role::Head,
+            _ if name.ends_with(".mlp.gate.weight") => Role::Router,
+            _ => Role::Linear,
+        })
+    }
+
+    /// Token ids that end a sequence: those of generation_config.json where there is one, else of the
+    /// configuration.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when they are not ids.
+    pub fn eos(&self) -> Result<Vec<u32>, Error> {
+        const KEY: &str = "eos_token_id";
+        if let Some(bytes) = self.checkpoint.read("generation_config.json")? {
+            let ids = Config::parse(&bytes)?.token_ids(KEY)?;
+            if !ids.is_empty() {
+                return Ok(ids);
+            }
+        }
+        self.config.token_ids(KEY)
+    }
+
+    fn origin(&self, name: &str) -> Result<&Origin, Error> {
+        self.tensors.get(name).ok_or_else(|| Error::Missing { names: vec![name.to_owned()] })
+    }
+
+    /// The checkpoint's tensor, nothing copied.
+    fn stored(&self, origin: &Origin) -> Result<Weight, Error> {
+        if !origin.stack {
+            return Ok(self.checkpoint.weight(&origin.name)?);
+        }
+        let tensor = self.checkpoint.tensors().get(&origin.name)?;
+        let wrap = |source| Error::Weight { name: origin.name.clone(), source };
+        let format =
+            marlin_format::by_name(tensor.dtype.format().unwrap_or(tensor.dtype.name())).map_err(wrap)?;
+        let cols = tensor.shape[2];
+        let rows = tensor.shape[0] * tensor.shape[1];
+        Weight::new(format, rows, cols, Parts::codes_only(tensor.data.clone())).map_err(wrap)
+    }
+}
+
+/// The checkpoint's matrices, vectors and stacks: full name, name to ask for, whether it is a stack.
+fn stored_names(checkpoint: &Checkpoint) -> Vec<(String, String, bool)> {
+    let tensors = checkpoint.tensors();
+    // A weight is listed without its suffix, any other tensor under its whole name.
+    let full = |name: &str| match tensors.find(name) {
+        Some(_) => name.to_owned(),
+        None => format!("{name}.weight"),
+    };
+    let flat = checkpoint.weight_names().into_iter().map(|name| (full(name), name.to_owned(), false));
+    let is_stack = |tensor: &&TensorView| tensor.shape.len() == 3;
+    let stack = |tensor: &TensorView| (tensor.name.clone(), tensor.name.clone(), true);
+    flat.chain(tensors.iter().filter(is_stack).map(stack)).collect()
+}
+
+fn no_config() -> Error {
+    Error::Config {
+        key: "(whole file)".into(),
+        found: "no config.json beside the weights".into(),
+        expected: "one".into(),
+    }
+}
+
+impl Tensors for Source {
+    fn has(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    fn weight(&self, name: &str) -> Result<Weight, Error> {
+        let origin = self.origin(name)?;
+        origin.transform.apply(&origin.name, self.stored(origin)?)
+    }
+}
