@@ -1,0 +1,42 @@
+//! The parts of a softmax over one row of logits that sampling and scoring share.
+//!
+//! Sums run in f64 in token order, so they depend on the row alone.
+
+use crate::BadLogits;
+
+/// The largest logit, after checking that the row is a distribution at all.
+///
+/// # Errors
+/// [`BadLogits`] when a logit is NaN or +inf, or all are -inf.
+pub(crate) fn largest(logits: &[f32]) -> Result<f32, BadLogits> {
+    // One branch-free pass: a broken row is found here and looked up below.
+    let (max, good) = logits.iter().fold((f32::NEG_INFINITY, true), |(max, good), &logit| {
+        (if logit > max { logit } else { max }, good & (logit < f32::INFINITY))
+    });
+    if !good {
+        let token = logits.iter().position(|&logit| logit.is_nan() || logit == f32::INFINITY);
+        let token = token.expect("the pass above met it");
+        return Err(BadLogits::NotFinite { token: token as u32, value: logits[token] });
+    }
+    if max == f32::NEG_INFINITY {
+        return Err(BadLogits::NoToken { tokens: logits.len() });
+    }
+    Ok(max)
+}
+
+/// The first token with the largest logit.
+///
+/// # Errors
+/// As [`largest`].
+pub(crate) fn argmax(logits: &[f32]) -> Result<u32, BadLogits> {
+    let max = largest(logits)?;
+    let token = logits.iter().position(|&logit| logit == max);
+    Ok(token.expect("the largest logit is one of them") as u32)
+}
+
+/// `ln(sum(exp(logits)))`, where `max` is the largest logit.
+pub(crate) fn log_sum_exp(logits: &[f32], max: f32) -> f64 {
+    let max = f64::from(max);
+    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - max).exp()).sum();
+    max + sum.ln()
+}
