@@ -1,0 +1,37 @@
+//! What can go wrong while quantizing.
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The source model.
+    #[error(transparent)]
+    Model(#[from] marlin_model::Error),
+    /// The files written.
+    #[error(transparent)]
+    File(#[from] marlin_file::Error),
+    /// A tensor that cannot be quantized.
+    #[error("tensor {name}: {source}")]
+    Tensor {
+        /// The tensor.
+        name: String,
+        /// Why.
+        source: marlin_format::Error,
+    },
+    /// A format that is only read was chosen for writing.
+    #[error("format {format}: is only read, expected one of {expected}")]
+    ReadOnly {
+        /// The format's name.
+        format: &'static str,
+        /// Formats that can be written.
+        expected: String,
+    },
+    /// The user asked to stop.
+    #[error("stopped after {done} of {total} tensors, nothing was kept")]
+    Stopped {
+        /// Tensors written.
+        done: usize,
+        /// Tensors there are.
+        total: usize,
+    },
+}
