@@ -1,0 +1,37 @@
+//! The commands, one file each.
+
+pub mod chat;
+pub mod completions;
+pub mod demo;
+pub mod doctor;
+pub mod eval;
+pub mod inspect;
+pub mod man;
+pub mod quantize;
+pub mod run;
+
+use std::process::ExitCode;
+
+use crate::{
+    cli::{Cli, Command},
+    output::Output,
+};
+
+/// Runs the chosen command.
+///
+/// # Errors
+/// Whatever it could not do.
+pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let output = Output::new(cli.output);
+    match cli.command {
+        Command::Demo(command) => command.run(output),
+        Command::Quantize(command) => command.run(output),
+        Command::Run(command) => command.run(output),
+        Command::Chat(command) => command.run(output),
+        Command::Inspect(command) => command.run(output),
+        Command::Eval(command) => command.run(output),
+        Command::Doctor(command) => command.run(output),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
+    }
+}

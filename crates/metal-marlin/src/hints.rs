@@ -1,0 +1,42 @@
+//! What to try after an error: the only place that gives advice.
+
+use marlin_engine::Error as EngineError;
+use marlin_file::Error as FileError;
+
+/// A line of advice, where there is one.
+pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
+    for cause in error.chain() {
+        if let Some(marlin_model::Error::Architecture { .. }) = cause.downcast_ref() {
+            return Some("the supported architectures are also listed by `metal-marlin doctor`");
+        }
+        if let Some(error) = file_error(cause) {
+            return file_hint(error);
+        }
+        if let Some(EngineError::Request { what: "length", .. }) = cause.downcast_ref() {
+            return Some("give more room with --ctx, or a shorter prompt");
+        }
+        if let Some(marlin_kernel::Error::Device { .. }) = cause.downcast_ref() {
+            return Some("a smaller --ctx, or --kv f16, needs less memory");
+        }
+    }
+    None
+}
+
+/// The file's error, also inside those of the crates that pass it on.
+fn file_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a FileError> {
+    use marlin_model::Error as ModelError;
+    use marlin_quant::Error as QuantError;
+    match (cause.downcast_ref::<QuantError>(), cause.downcast_ref::<ModelError>()) {
+        (Some(QuantError::File(error) | QuantError::Model(ModelError::File(error))), _) => Some(error),
+        (_, Some(ModelError::File(error))) => Some(error),
+        _ => cause.downcast_ref(),
+    }
+}
+
+fn file_hint(error: &FileError) -> Option<&'static str> {
+    match error {
+        FileError::Exists { .. } => Some("choose another --out, or remove the directory first"),
+        FileError::Full { .. } => Some("free some space, or choose an --out on another disk"),
+        _ => None,
+    }
+}
