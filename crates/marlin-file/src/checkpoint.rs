@@ -8,7 +8,7 @@ use marlin_format::Weight;
 use serde_json::{Map, Value};
 
 use crate::safetensors::{INDEX_NAME, SINGLE_NAME};
-use crate::{Error, Gguf, Safetensors, Tensors, source, weights};
+use crate::{Error, Gguf, Safetensors, Tensors, source, stored, weights};
 
 /// Longest `tokenizer.json` that is read, in bytes.
 pub const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
@@ -105,6 +105,16 @@ impl Checkpoint {
             Model::Gguf(_) => &none,
         };
         weights::weight(self.tensors(), formats, name)
+    }
+
+    /// Lets the system take back the memory that reading the weight `name` took: with this, streaming
+    /// through a model holds one tensor, whatever the model's size. It can be read again.
+    pub fn release(&self, name: &str) {
+        let tensors = self.tensors();
+        tensors.release(name);
+        for part in [stored::DENSE, stored::PACKED, stored::SCALE, stored::ZERO_POINT] {
+            tensors.release(&format!("{name}.{part}"));
+        }
     }
 
     /// Matrix number `expert` of the stack `name`, a tensor `[experts, rows, cols]` called `name` or

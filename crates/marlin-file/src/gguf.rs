@@ -22,7 +22,8 @@ pub use metadata::Metadata;
 pub use value::{Array, Strings, Value};
 
 use crate::dtype::{self, Dtype};
-use crate::{Error, TensorView, Tensors, source};
+use crate::source::Mapping;
+use crate::{Error, TensorView, Tensors};
 use cursor::Cursor;
 
 /// Most bytes of header, metadata and tensor infos together that are read.
@@ -68,7 +69,10 @@ impl Gguf {
 
     /// Opens one file and nothing else.
     fn open_one(path: &Path) -> Result<Self, Error> {
-        Self::from_bytes(&path.display().to_string(), source::map(path)?)
+        let mapping = Mapping::open(path)?;
+        let mut model = Self::from_bytes(&path.display().to_string(), mapping.bytes())?;
+        model.tensors.own(mapping);
+        Ok(model)
     }
 
     /// Checks the bytes of one file; `name` stands for it in errors.

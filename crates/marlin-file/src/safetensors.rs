@@ -16,7 +16,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use crate::{Error, Tensors, source};
+use crate::source::Mapping;
+use crate::{Error, Tensors};
 
 /// Longest header that is read, in bytes; the limit of the safetensors library too.
 pub const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -45,7 +46,10 @@ impl Safetensors {
     /// # Errors
     /// Any error about files, headers and tensors.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        Self::from_bytes(&path.display().to_string(), source::map(path)?)
+        let mapping = Mapping::open(path)?;
+        let mut model = Self::from_bytes(&path.display().to_string(), mapping.bytes())?;
+        model.tensors.own(mapping);
+        Ok(model)
     }
 
     /// Opens `model.safetensors`, or else the shards of `model.safetensors.index.json`.

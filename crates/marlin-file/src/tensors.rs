@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
+use crate::source::Mapping;
 use crate::{Dtype, Error};
 
 /// One tensor of a file: its bytes are a window of the mapped file.
@@ -28,11 +29,13 @@ pub struct Tensors {
     source: String,
     list: Vec<TensorView>,
     index: HashMap<String, usize>,
+    /// The files the bytes are windows of; none for bytes in memory.
+    mappings: Vec<Mapping>,
 }
 
 impl Tensors {
     pub(crate) fn new(source: String) -> Self {
-        Tensors { source, list: Vec::new(), index: HashMap::new() }
+        Tensors { source, list: Vec::new(), index: HashMap::new(), mappings: Vec::new() }
     }
 
     /// Adds a tensor; false if the name is taken.
@@ -43,6 +46,23 @@ impl Tensors {
             self.list.push(tensor);
         }
         free
+    }
+
+    /// Takes note of a file that tensors are windows of.
+    pub(crate) fn own(&mut self, mapping: Mapping) {
+        self.mappings.push(mapping);
+    }
+
+    /// Takes note of the files of `other`, whose tensors were pushed here.
+    pub(crate) fn adopt(&mut self, other: &Tensors) {
+        self.mappings.extend_from_slice(&other.mappings);
+    }
+
+    /// Lets the system take back the memory that reading the tensor `name` took. It can be read again.
+    pub fn release(&self, name: &str) {
+        if let Some(tensor) = self.find(name) {
+            self.mappings.iter().for_each(|mapping| mapping.release(&tensor.data));
+        }
     }
 
     pub(crate) fn at(&self, at: usize) -> &TensorView {

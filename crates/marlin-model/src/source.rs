@@ -170,6 +170,13 @@ impl Source {
         })
     }
 
+    /// Lets the system take back the memory that reading a tensor took.
+    pub fn release(&self, name: &str) {
+        if let Some(origin) = self.tensors.get(name) {
+            self.checkpoint.release(&origin.name);
+        }
+    }
+
     /// Token ids that end a sequence: those of generation_config.json where there is one, else of the
     /// configuration.
     ///

@@ -67,6 +67,7 @@ pub fn quantize(
         }
         let len_bytes = planned[done].content.len_bytes().unwrap_or(0) as u64;
         reports.push(task.run(source, &mut writer, len_bytes)?);
+        source.release(task.name);
         progress.done += task.weights();
     }
     go_on(progress);

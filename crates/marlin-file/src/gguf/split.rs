@@ -29,6 +29,7 @@ pub(super) fn open(path: &Path) -> Result<Gguf, Error> {
                 return Err(Error::Duplicate { file, what: "tensor", name });
             }
         }
+        first.tensors.adopt(&part.tensors);
         first.len_bytes += part.len_bytes;
     }
     let (found, expected) = (first.tensors.len() as u64, first.metadata.u64("split.tensors.count")?);

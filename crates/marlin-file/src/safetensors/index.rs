@@ -54,6 +54,7 @@ pub(super) fn open(dir: &Path) -> Result<Safetensors, Error> {
             }
             all.tensors.push(tensor.clone());
         }
+        all.tensors.adopt(&part.tensors);
         if all.metadata.is_empty() {
             all.metadata = part.metadata;
         }

@@ -109,7 +109,7 @@ fn several_products(rows: usize) -> Case {
     let x = plan.add_buffer("x", Rows::Tokens, cols, Word::F32);
     let mut products = Vec::new();
     for (at, format) in FORMATS.iter().enumerate() {
-        let outs = 5 + 3 * at;
+        let outs = 17 + 3 * at;
         let weight = plan.add_weight(format.name(), case::weight(&mut random, *format, outs, cols));
         let bias = at.is_multiple_of(2).then(|| plan.add_weight("bias", case::vector(&random.normals(outs))));
         let out = plan.add_buffer(format.name(), Rows::Tokens, outs, Word::F32);
