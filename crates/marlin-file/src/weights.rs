@@ -206,7 +206,7 @@ impl<'a> Found<'a> {
         let bad = || self.error(stored::PACKED, describe(self.packed), "a format with packed codes");
         let layout = format.layout();
         let mut parts = Parts::codes_only(Bytes::new());
-        if matches!(layout, Layout::Dense { .. }) || !cols.is_multiple_of(layout.cols_multiple()) {
+        if matches!(layout, Layout::Dense { .. }) {
             return Err(bad());
         }
         for expected in stored::stored(format, rows, cols).ok_or_else(bad)? {

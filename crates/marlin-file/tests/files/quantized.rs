@@ -204,6 +204,14 @@ fn formats_that_do_not_fit_are_named() {
         read("fp4-g64"),
         format!("{start}_packed: I32 [8, 32], expected U8 [8, 128] for fp4-g64 [8, 256]")
     );
+    let shape = [1i64, 33].map(i64::to_le_bytes).concat();
+    let list =
+        [("w.weight_packed", "U8", &[1, 18][..], &[0; 18][..]), ("w.weight_shape", "I64", &[2], &shape)];
+    let formats = r#""__metadata__":{"marlin.formats":"{\"w\":\"q4_0\"}"},"#;
+    assert_eq!(
+        text(open(tensors_with(&list, formats)).weight("w")),
+        "f.safetensors: tensor w: 33 columns: q4_0 needs a multiple of 32"
+    );
     let list = [("w.weight_packed", "I32", &[1, 1][..], &[0; 4][..])];
     assert_eq!(
         text(open(tensors(&list)).weight("w")),
