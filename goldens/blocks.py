@@ -7,7 +7,8 @@ from safetensors.numpy import save_file
 
 ROWS, BLOCKS = 4, 3
 
-# type -> byte offsets of the f16 fields in a block. They are drawn as finite numbers; all other bytes are free.
+# type -> byte offsets of the f16 fields in a block. They are drawn as finite numbers; all other bytes are
+# free.
 HALVES = {
     Type.Q4_0: [0],
     Type.Q4_1: [0, 2],
@@ -26,7 +27,8 @@ HALVES = {
 
 
 def draw(kind, rng):
-    """[ROWS, BLOCKS * block bytes] u8. BF16 and F16 rows hold BLOCKS * 32 + 1 values: no multiple of anything."""
+    """[ROWS, BLOCKS * block bytes] u8. BF16 and F16 rows hold BLOCKS * 32 + 1 values: no multiple of
+    anything."""
     if kind in (Type.BF16, Type.F16):
         values = (rng.standard_t(3, (ROWS, BLOCKS * 32 + 1)) * 10.0 ** rng.integers(-7, 4, (ROWS, 1))).astype(
             np.float32

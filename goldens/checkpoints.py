@@ -1,8 +1,9 @@
-"""Tiny random checkpoints, one or more per architecture, and the logits transformers computes from their files.
+"""Tiny random checkpoints, one or more per architecture, and the logits transformers computes from their
+files.
 
-A row of CHECKPOINTS is a config.json as it stands on disk, plus how the weights are stored. The weights are drawn per
-tensor name from a seeded generator, written the way published checkpoints name them, and read back by transformers
-from those files: the golden is a function of the folder and of nothing else.
+A row of CHECKPOINTS is a config.json as it stands on disk, plus how the weights are stored. The weights are
+drawn per tensor name from a seeded generator, written the way published checkpoints name them, and read back
+by transformers from those files: the golden is a function of the folder and of nothing else.
 """
 
 import dataclasses
@@ -347,7 +348,8 @@ CHECKPOINTS = {
         },
         torch.bfloat16,
     ),
-    # As the published 4b and larger: text and vision in one file, the text config nested, `language_model.` before its names.
+    # As the published 4b and larger: text and vision in one file, the text config nested, `language_model.`
+    # before its names.
     "gemma3": Checkpoint(
         {
             "architectures": ["Gemma3ForConditionalGeneration"],
@@ -396,7 +398,8 @@ CHECKPOINTS = {
 
 
 def draw(name, shape, hidden, one_plus_norms, tied):
-    """Weights with a realistic spread: heavy-tailed matrices of gain about 1, norms around 1, biases that matter."""
+    """Weights with a realistic spread: heavy-tailed matrices of gain about 1, norms around 1, biases that
+    matter."""
     rng = np.random.default_rng([20261123, zlib.crc32(name.encode())])
     if name.endswith("e_score_correction_bias"):
         values = 0.3 + 0.1 * rng.standard_normal(shape)  # a large common offset, as in the real model
@@ -416,7 +419,8 @@ def draw(name, shape, hidden, one_plus_norms, tied):
 
 
 def published(state):
-    """Names as checkpoints on disk have them: one tensor per expert and matrix; transformers fuses them when it loads."""
+    """Names as checkpoints on disk have them: one tensor per expert and matrix; transformers fuses them when
+    it loads."""
     for name, value in state.items():
         if name.endswith("experts.gate_up_proj"):
             for expert, both in enumerate(value):
@@ -477,10 +481,11 @@ def write_shards(folder, tensors, shards):
 
 @torch.no_grad()
 def oracle(architecture, folder, vocab):
-    """Loads the folder and runs it in f32. Takes the first seeded prompts whose outputs no rounding can tip over.
+    """Loads the folder and runs it in f32. Takes the first seeded prompts whose outputs no rounding can tip
+    over.
 
-    Prompts are rejected when a relative change of 1e-5 in every weight moves a logit by 1e-3 or changes an argmax: a
-    router or an argmax stood on an edge there, and no other implementation could be held to it.
+    Prompts are rejected when a relative change of 1e-5 in every weight moves a logit by 1e-3 or changes an
+    argmax: a router or an argmax stood on an edge there, and no other implementation could be held to it.
     """
     model, report = architecture.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True

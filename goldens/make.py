@@ -3,8 +3,9 @@
     python make.py            all of them
     python make.py llama ...  only those named
 
-Each golden is a folder: a checkpoint as other programs publish it, `golden.safetensors` with the expected outputs, and
-for some architectures `model.gguf`, the same weights as a GGUF file. Running it twice gives the same bytes.
+Each golden is a folder: a checkpoint as other programs publish it, `golden.safetensors` with the expected
+outputs, and for some architectures `model.gguf`, the same weights as a GGUF file. Running it twice gives the
+same bytes.
 """
 
 import pathlib

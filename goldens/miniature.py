@@ -1,4 +1,5 @@
-"""The goldens of marlin-mini: logits, greedy continuations, perplexity on its held-out text, tokens and chat layouts.
+"""The goldens of marlin-mini: logits, greedy continuations, perplexity on its held-out text, tokens and chat
+layouts.
 
 The model itself lives in assets/marlin-mini; only what is expected of it is written here.
 """
@@ -88,7 +89,8 @@ def greedy(model, ids, count):
 
 @torch.no_grad()
 def window_nll(model, ids):
-    """llama.cpp's protocol: disjoint windows, an empty cache each, tokens 257 .. 511 scored. [windows, 255] f32."""
+    """llama.cpp's protocol: disjoint windows, an empty cache each, tokens 257 .. 511 scored. [windows, 255]
+    f32."""
     rows = []
     for at in range(0, len(ids) // CONTEXT * CONTEXT, CONTEXT):
         window = ids[at : at + CONTEXT]
@@ -99,7 +101,8 @@ def window_nll(model, ids):
 
 @torch.no_grad()
 def prompts_and_answers(model, ids, stops):
-    """Prompts spread over the text, moved on until the greedy path is clear (lead over 0.02) and meets no stop token."""
+    """Prompts spread over the text, moved on until the greedy path is clear (lead over 0.02) and meets no
+    stop token."""
     prompts, logits, answers = [], [], []
     for number in range(PROMPTS):
         for at in range(number * len(ids) // PROMPTS, len(ids), 97):

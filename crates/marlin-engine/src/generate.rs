@@ -91,9 +91,6 @@ impl<'a> Generation<'a> {
         }
         let piece = self.text.push(event);
         self.finish.clone_from(&piece.finish);
-        if self.finish.is_some() {
-            self.engine.cancel(self.sequence);
-        }
         Ok(piece)
     }
 }
@@ -108,6 +105,7 @@ impl Iterator for Generation<'_> {
 }
 
 impl Drop for Generation<'_> {
+    /// The engine does not know of a stop string, and an answer may be abandoned.
     fn drop(&mut self) {
         self.engine.cancel(self.sequence);
     }

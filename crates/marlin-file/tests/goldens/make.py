@@ -16,18 +16,47 @@ torch.manual_seed(7)
 
 # name, format, rows, columns, weight arguments, dtype of the scales
 CASES = [
-    ("fp4", "nvfp4-pack-quantized", 3, 64,
-     dict(num_bits=4, type="float", strategy="tensor_group", group_size=16), torch.float32),
-    ("mxfp4", "mxfp4-pack-quantized", 3, 64,
-     dict(num_bits=4, type="float", strategy="group", group_size=32), torch.float32),
-    ("int4", "pack-quantized", 11, 256,
-     dict(num_bits=4, type="int", strategy="group", group_size=128, symmetric=False), torch.float16),
-    ("int4-sym", "pack-quantized", 3, 128,
-     dict(num_bits=4, type="int", strategy="group", group_size=128), torch.bfloat16),
-    ("int8", "pack-quantized", 3, 256,
-     dict(num_bits=8, type="int", strategy="group", group_size=128), torch.float16),
-    ("int8-row", "pack-quantized", 3, 256,
-     dict(num_bits=8, type="int", strategy="channel"), torch.float16),
+    (
+        "fp4",
+        "nvfp4-pack-quantized",
+        3,
+        64,
+        dict(num_bits=4, type="float", strategy="tensor_group", group_size=16),
+        torch.float32,
+    ),
+    (
+        "mxfp4",
+        "mxfp4-pack-quantized",
+        3,
+        64,
+        dict(num_bits=4, type="float", strategy="group", group_size=32),
+        torch.float32,
+    ),
+    (
+        "int4",
+        "pack-quantized",
+        11,
+        256,
+        dict(num_bits=4, type="int", strategy="group", group_size=128, symmetric=False),
+        torch.float16,
+    ),
+    (
+        "int4-sym",
+        "pack-quantized",
+        3,
+        128,
+        dict(num_bits=4, type="int", strategy="group", group_size=128),
+        torch.bfloat16,
+    ),
+    (
+        "int8",
+        "pack-quantized",
+        3,
+        256,
+        dict(num_bits=8, type="int", strategy="group", group_size=128),
+        torch.float16,
+    ),
+    ("int8-row", "pack-quantized", 3, 256, dict(num_bits=8, type="int", strategy="channel"), torch.float16),
 ]
 
 

@@ -154,10 +154,12 @@ impl Task for Span<'_> {
         let keys = shape.k_start + kv_head * shape.k_width;
         let keys = span_rows(cache, seen.clone(), keys..keys + shape.k_width, rows);
         score(s, queries, &keys[..seen.len()], first, scores);
-        for ((query, scores), partial) in queries.iter().zip(&mut *scores).zip(of_span.chunks_exact_mut(len)) {
+        for ((query, scores), partial) in queries.iter().zip(&mut *scores).zip(of_span.chunks_exact_mut(len))
+        {
             let sees = shape.visible(query.position);
             let inside = |position: usize| position.clamp(start, start + SPAN) - start;
-            (partial[0], partial[1]) = exponentials(scores, inside(sees.start)..inside(sees.end), shape.scale);
+            (partial[0], partial[1]) =
+                exponentials(scores, inside(sees.start)..inside(sees.end), shape.scale);
         }
         let values = shape.v_start + kv_head * shape.v_width;
         let values = span_rows(cache, seen.clone(), values..values + shape.v_width, rows);

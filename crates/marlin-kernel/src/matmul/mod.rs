@@ -35,8 +35,8 @@ pub static KERNEL: Kernel = Kernel {
     play: reference::play,
 };
 
-/// f32 sums in another order, or activations of 8 bits: half a step of 1/127 of the largest of a
-/// group is 0.3 % of a value of normal size, a little more where a group has an outlier.
+/// f32 sums in another order, or activations of 8 bits: a step of 1/127 of the largest of a block
+/// costs about 0.6 % of a product's typical size, and more where large terms cancel.
 pub(crate) fn tolerance(precision: Precision) -> Tolerance {
     match precision {
         Precision::Exact => Tolerance::relative(3e-6),
@@ -84,7 +84,7 @@ const SHAPES: [(usize, usize, usize); 10] = [
 ];
 
 fn cases() -> Vec<Case> {
-    let mut cases = vec![several_products(1), several_products(19), offset_views()];
+    let mut cases = vec![several_products(1).with_tolerance(one_row), several_products(19), offset_views()];
     for (rows, outs, cols) in SHAPES {
         for (format, cols) in case::formats(cols) {
             let mut plan = Plan::default();
@@ -99,6 +99,15 @@ fn cases() -> Vec<Case> {
         }
     }
     cases
+}
+
+/// Random blocks of formats with offsets have rows of one sign: their products with a single row all
+/// share the rounding error of its sum, which may be small itself.
+fn one_row(precision: Precision) -> Tolerance {
+    match precision {
+        Precision::Exact => tolerance(precision),
+        Precision::Int8Activations => Tolerance::relative(4e-2),
+    }
 }
 
 /// A product with each format from one input, every second with a bias, every third accumulated.

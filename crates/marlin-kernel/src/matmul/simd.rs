@@ -8,11 +8,7 @@ use std::ops::Range;
 
 use marlin_format::{Layout, Weight};
 
-use crate::simd::{
-    Activation, Forms, Isa, Scratch, Simd, Task,
-    rows::Grouped,
-    tile::multiply,
-};
+use crate::simd::{Activation, Forms, Isa, Scratch, Simd, Task, rows::Grouped, tile::multiply};
 
 /// Up to as many activation rows, codes are read in place.
 const FEW: usize = 4;

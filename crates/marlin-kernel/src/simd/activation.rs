@@ -150,7 +150,10 @@ mod tests {
                 assert_eq!(bias, -128 * codes[4 * i..4 * i + 4].iter().sum::<i32>());
             }
             for (i, sum) in row.half_sums.as_flattened()[..6].iter().enumerate() {
-                assert_eq!(*sum, row.blocks[i / 2].scale * codes[16 * i..16 * i + 16].iter().sum::<i32>() as f32);
+                assert_eq!(
+                    *sum,
+                    row.blocks[i / 2].scale * codes[16 * i..16 * i + 16].iter().sum::<i32>() as f32
+                );
             }
             for (i, sum) in row.sums.as_flattened()[..3].iter().enumerate() {
                 assert_eq!(*sum, row.blocks[i].scale * codes[32 * i..32 * i + 32].iter().sum::<i32>() as f32);

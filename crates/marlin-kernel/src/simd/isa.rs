@@ -1,10 +1,10 @@
 //! Which instruction sets this machine has, and the one place that chooses among them.
 
-#[cfg(target_arch = "x86_64")]
-use super::{avx2::Avx2, avx512::Avx512};
 #[cfg(target_arch = "aarch64")]
 use super::neon::{Neon, NeonDotprod};
 use super::{Task, scalar::Scalar};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2::Avx2, avx512::Avx512};
 
 /// An instruction set this machine has: the path every kernel of a player takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

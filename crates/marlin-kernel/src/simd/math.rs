@@ -76,7 +76,10 @@ mod tests {
     fn every_half_is_exact() {
         for bits in 0..=u16::MAX {
             let (found, expected) = (f16_to_f32(bits), half::f16::from_bits(bits).to_f32());
-            assert!(found == expected || found.is_nan() && expected.is_nan(), "{bits:#x}: {found} {expected}");
+            assert!(
+                found == expected || found.is_nan() && expected.is_nan(),
+                "{bits:#x}: {found} {expected}"
+            );
             assert_eq!(found.is_sign_negative(), bits & 0x8000 != 0);
         }
     }

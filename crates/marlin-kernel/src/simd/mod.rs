@@ -13,17 +13,16 @@ pub(crate) mod activation;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-pub(crate) mod rows;
 mod isa;
 pub(crate) mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+pub(crate) mod rows;
 mod scalar;
 pub(crate) mod tile;
 mod vector;
 
 pub use activation::{Activation, Forms};
-pub use rows::Scratch;
 pub use isa::Isa;
+pub use rows::Scratch;
 pub(crate) use vector::{Simd, Task};
-

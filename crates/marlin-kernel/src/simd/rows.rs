@@ -140,7 +140,9 @@ impl<'a> Grouped<'a> {
     {
         let codes = self.codes.rows(start, rows);
         match (self.code, self.zero) {
-            (Code::Int8, _) => InPlace::Bytes(ByteCodes { blocks: codes.as_chunks().0, flip: 0x80 ^ S::FLIP }),
+            (Code::Int8, _) => {
+                InPlace::Bytes(ByteCodes { blocks: codes.as_chunks().0, flip: 0x80 ^ S::FLIP })
+            }
             (_, false) => InPlace::Nibbles(NibbleCodes { blocks: codes.as_chunks().0, table, zeros }),
             (_, true) => InPlace::NibblesLessZero(NibbleCodes { blocks: codes.as_chunks().0, table, zeros }),
         }
@@ -152,9 +154,9 @@ impl<'a> Grouped<'a> {
         let (streams, factor) = (rows.map(|row| self.scales.rows(row, 1)), self.factor);
         let repeat = self.units.repeat;
         match self.scale {
-            ScaleType::F16 => side_by_side(streams, repeat, out, |bytes| {
-                f16_to_f32(u16::from_le_bytes(bytes)) * factor
-            }),
+            ScaleType::F16 => {
+                side_by_side(streams, repeat, out, |bytes| f16_to_f32(u16::from_le_bytes(bytes)) * factor)
+            }
             ScaleType::E4m3 => side_by_side(streams, repeat, out, |[byte]| e4m3_to_f32(byte) * factor),
             ScaleType::E8m0 => side_by_side(streams, repeat, out, |[byte]| e8m0_to_f32(byte) * factor),
         }

@@ -295,9 +295,8 @@ pub(crate) fn float_tile<S: Simd, const R: usize, const X: usize>(
         for r in 0..R {
             for i in 0..X {
                 // SAFETY: every row has n chunks of 8 values, as was checked above.
-                let (w, x) = unsafe {
-                    (w[r].as_chunks().0.get_unchecked(k), x[i].as_chunks().0.get_unchecked(k))
-                };
+                let (w, x) =
+                    unsafe { (w[r].as_chunks().0.get_unchecked(k), x[i].as_chunks().0.get_unchecked(k)) };
                 sums[r][i] = s.mul_add(s.load(w), s.load(x), sums[r][i]);
             }
         }

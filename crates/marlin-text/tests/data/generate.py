@@ -1,7 +1,9 @@
-"""Makes byte_level.json and scores.json: two small vocabularies and the ids that llama.cpp gives for odd texts.
+"""Makes byte_level.json and scores.json: two small vocabularies and the ids that llama.cpp gives for odd
+texts.
 
-The vocabularies are trained here, on the text given (the shipped ones: tiny Shakespeare, public domain) and the texts
-below. Used: Python 3.11, llama-cpp-python 0.3.36, gguf 0.19.0, tokenizers 0.23.3, sentencepiece 0.2.3.
+The vocabularies are trained here, on the text given (the shipped ones: tiny Shakespeare, public domain) and
+the texts below. Used: Python 3.11, llama-cpp-python 0.3.36, gguf 0.19.0, tokenizers 0.23.3, sentencepiece
+0.2.3.
 
     python3 generate.py TRAINING_TEXT
 """
@@ -21,11 +23,30 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 HERE = pathlib.Path(__file__).parent
 PRES = [
-    "default", "llama-bpe", "smaug-bpe", "glm4", "gpt-2", "smollm", "qwen2", "stablelm2", "qwen35",
-    "deepseek-llm", "deepseek-coder", "deepseek-v3", "falcon", "tekken", "gpt-4o",
+    "default",
+    "llama-bpe",
+    "smaug-bpe",
+    "glm4",
+    "gpt-2",
+    "smollm",
+    "qwen2",
+    "stablelm2",
+    "qwen35",
+    "deepseek-llm",
+    "deepseek-coder",
+    "deepseek-v3",
+    "falcon",
+    "tekken",
+    "gpt-4o",
 ]
 CONTROL, USER, NORMAL, UNKNOWN, BYTE = 3, 4, 1, 2, 6
-SPECIAL = {"<|begin|>": CONTROL, "<|im_start|>": CONTROL, "<|im_end|>": CONTROL, "<think>": USER, "</think>": USER}
+SPECIAL = {
+    "<|begin|>": CONTROL,
+    "<|im_start|>": CONTROL,
+    "<|im_end|>": CONTROL,
+    "<think>": USER,
+    "</think>": USER,
+}
 
 
 def write_gguf(path, vocab):
@@ -64,7 +85,10 @@ def llama_ids(vocab):
         write_gguf(path, vocab)
         model = llama_cpp.Llama(path, vocab_only=True, verbose=False)
         return [
-            [model.tokenize(text.encode(), add_bos=on, special=on) if text or on else [] for on in (True, False)]
+            [
+                model.tokenize(text.encode(), add_bos=on, special=on) if text or on else []
+                for on in (True, False)
+            ]
             for text in texts
         ]
 
@@ -72,31 +96,45 @@ def llama_ids(vocab):
 def byte_level(training):
     tokenizer = Tokenizer(models.BPE())
     split = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(split), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(split), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     trainer = trainers.BpeTrainer(
-        vocab_size=900, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
+        vocab_size=900, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False
+    )
     tokenizer.train_from_iterator([training] + TEXTS * 5, trainer)
     model = json.loads(tokenizer.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     types = [NORMAL] * len(tokens) + list(SPECIAL.values())
     tokens += SPECIAL
     return {
-        "model": "gpt2", "tokens": tokens, "types": types,
+        "model": "gpt2",
+        "tokens": tokens,
+        "types": types,
         "merges": [" ".join(pair) for pair in model["merges"]],
-        "bos": tokens.index("<|begin|>"), "eos": tokens.index("<|im_end|>"),
+        "bos": tokens.index("<|begin|>"),
+        "eos": tokens.index("<|im_end|>"),
     }
 
 
 def scores(training):
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(training.split("\n\n") + TEXTS * 5), model_writer=out, model_type="bpe", vocab_size=900,
-        byte_fallback=True, control_symbols=["<|im_start|>", "<|im_end|>"], user_defined_symbols=["<think>", "</think>"],
-        normalization_rule_name="identity", remove_extra_whitespaces=False, character_coverage=0.999,
-        minloglevel=2)
+        sentence_iterator=iter(training.split("\n\n") + TEXTS * 5),
+        model_writer=out,
+        model_type="bpe",
+        vocab_size=900,
+        byte_fallback=True,
+        control_symbols=["<|im_start|>", "<|im_end|>"],
+        user_defined_symbols=["<think>", "</think>"],
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        character_coverage=0.999,
+        minloglevel=2,
+    )
     model = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
     ids = range(model.get_piece_size())
     tokens = [model.id_to_piece(i) for i in ids]
@@ -111,14 +149,20 @@ def scores(training):
         return USER if tokens[i] in SPECIAL else NORMAL
 
     return {
-        "model": "llama", "tokens": tokens, "types": [kind(i) for i in ids],
+        "model": "llama",
+        "tokens": tokens,
+        "types": [kind(i) for i in ids],
         "scores": [round(model.get_score(i), 3) for i in ids],
-        "bos": model.bos_id(), "eos": model.eos_id(), "unk": model.unk_id(),
+        "bos": model.bos_id(),
+        "eos": model.eos_id(),
+        "unk": model.unk_id(),
     }
 
 
 def save(name, vocab, ids):
-    lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in vocab.items())
+    lines = ",\n".join(
+        f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in vocab.items()
+    )
     rows = ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in ids.items())
     texts = json.dumps(TEXTS)
     (HERE / name).write_text(f'{{"vocab": {{\n{lines}}},\n"texts": {texts},\n"ids": {{\n{rows}}}}}\n')
@@ -129,8 +173,10 @@ def main():
     vocab = byte_level(training)
     save("byte_level.json", vocab, {pre: llama_ids(vocab | {"pre": pre}) for pre in PRES})
     vocab = scores(training)
-    rows = {name: llama_ids(vocab | {"add_space_prefix": prefix}) for name, prefix in
-            [("space prefix", True), ("no space prefix", False)]}
+    rows = {
+        name: llama_ids(vocab | {"add_space_prefix": prefix})
+        for name, prefix in [("space prefix", True), ("no space prefix", False)]
+    }
     save("scores.json", vocab, rows)
 
 
