@@ -3,7 +3,14 @@
 //! One thread means the caller's: no pool is made. Work handed to [`Threads`] must not hand out work
 //! itself: a thread lends its scratch memory to one task at a time.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    hint,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use marlin_kernel::{Error, attention, simd};
 use rayon::prelude::*;
@@ -18,6 +25,33 @@ pub(crate) struct Scratch {
     pub weights: simd::Scratch,
     /// For attention.
     pub attention: attention::simd::Scratch,
+}
+
+/// Idle looks for work after which a thread lets others run.
+const PATIENCE: u32 = 256;
+
+/// Takes work handed out by other threads until `finished`.
+fn serve(finished: &AtomicBool) {
+    let mut idle = 0;
+    while !finished.load(Ordering::Acquire) {
+        match rayon::yield_now() {
+            Some(rayon::Yield::Executed) => idle = 0,
+            _ if idle < PATIENCE => {
+                idle += 1;
+                hint::spin_loop();
+            }
+            _ => thread::yield_now(),
+        }
+    }
+}
+
+/// Sets its flag when dropped.
+struct Finish<'a>(&'a AtomicBool);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// A pool of threads, or only the caller's.
@@ -52,12 +86,22 @@ impl Threads {
         self.scratch.len()
     }
 
-    /// Runs `work` on a thread of the pool, so that the calls below find the others awake.
+    /// Runs `work` on a thread of the pool while the others stay awake and take what it hands out:
+    /// waking a thread takes longer than most of the steps that it is woken for.
     pub(crate) fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        match &self.pool {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
+        let Some(pool) = &self.pool else { return work() };
+        let finished = AtomicBool::new(false);
+        pool.scope(|scope| {
+            // Set even if `work` panics: the scope waits for the other threads.
+            let _finish = Finish(&finished);
+            let (caller, finished) = (pool.current_thread_index(), &finished);
+            scope.spawn_broadcast(move |_, context| {
+                if Some(context.index()) != caller {
+                    serve(finished);
+                }
+            });
+            work()
+        })
     }
 
     /// Runs `work` on every task, tasks in any order.

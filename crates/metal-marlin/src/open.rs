@@ -29,7 +29,7 @@ pub fn open(model: &str, output: Output) -> anyhow::Result<Opened> {
     let built = marlin_model::build(&source)?;
     let tokenizer = tokenizer(source.checkpoint())?;
     tokenizer.check_vocab(built.vocab_size)?;
-    let template = template(source.checkpoint()).context("chat template")?;
+    let template = template(source.checkpoint(), &tokenizer).context("chat template")?;
     Ok(Opened { model: built, tokenizer, template, _guard: resolved.guard })
 }
 
@@ -42,9 +42,9 @@ fn tokenizer(checkpoint: &Checkpoint) -> anyhow::Result<Tokenizer> {
     Ok(Tokenizer::from_json(&bytes, config.as_deref())?)
 }
 
-fn template(checkpoint: &Checkpoint) -> anyhow::Result<Option<ChatTemplate>> {
+fn template(checkpoint: &Checkpoint, tokenizer: &Tokenizer) -> anyhow::Result<Option<ChatTemplate>> {
     if let Some(gguf) = checkpoint.gguf() {
-        return vocabulary::template_of_gguf(gguf);
+        return vocabulary::template_of_gguf(gguf, tokenizer);
     }
     let config = checkpoint.read("tokenizer_config.json")?;
     let Some(file) = checkpoint.read("chat_template.jinja")? else {

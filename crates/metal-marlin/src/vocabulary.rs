@@ -36,16 +36,16 @@ pub fn of_gguf(file: &Gguf) -> anyhow::Result<GgufVocab> {
     })
 }
 
-/// The chat template, if the file has one.
+/// The chat template with the special tokens it may name, if the file has one.
 ///
 /// # Errors
 /// When it is no template.
-pub fn template_of_gguf(file: &Gguf) -> anyhow::Result<Option<ChatTemplate>> {
+pub fn template_of_gguf(file: &Gguf, tokenizer: &Tokenizer) -> anyhow::Result<Option<ChatTemplate>> {
     const KEY: &str = "tokenizer.chat_template";
     if file.metadata().get(KEY).is_none() {
         return Ok(None);
     }
-    Ok(Some(ChatTemplate::new(file.metadata().str(KEY)?)?))
+    Ok(Some(ChatTemplate::new(file.metadata().str(KEY)?)?.with_tokenizer(tokenizer)))
 }
 
 /// The files that tell others the same: tokenizer.json, and tokenizer_config.json with the template.

@@ -1,6 +1,6 @@
 //! Attention of a few queries over the pages of one sequence: the loops that a player's threads run.
 //!
-//! Positions are taken in spans of [`SPAN`] counted from 0. A span gives each query a [`Partial`]: its
+//! Positions are taken in spans of [`SPAN`] counted from 0. A span gives each query a partial result: its
 //! largest score, the sum of its exponentials and the sum of values so weighted; partials merge in the
 //! order of spans (online softmax, arXiv 1805.02867). Spans lie at the same positions whoever asks, so a
 //! result depends neither on the queries computed together nor on the threads that share the spans.

@@ -41,7 +41,7 @@ pub static KERNEL: Kernel = Kernel {
 fn tolerance(precision: Precision) -> Tolerance {
     match precision {
         Precision::Exact => Tolerance::relative(5e-6),
-        Precision::Int8Activations => Tolerance::relative(6e-2),
+        Precision::Int8Activations => Tolerance::relative(3e-2),
     }
 }
 

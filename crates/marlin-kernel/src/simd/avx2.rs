@@ -95,6 +95,14 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(self, memory: &[u8]) {
+        for line in memory.chunks(64) {
+            // SAFETY: a hint; `self` proves SSE.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+        }
+    }
+
+    #[inline(always)]
     fn splat_bytes(self, value: u8) -> __m256i {
         // SAFETY: `self` proves AVX2.
         unsafe { _mm256_set1_epi8(value as i8) }

@@ -1,7 +1,7 @@
 //! Vector instructions: which ones this machine has, and the loops several kernels share.
 //!
 //! A kernel's `simd.rs` writes its loops once over the `Simd` trait as a `Task` and starts it with
-//! [`Isa::run`], which compiles the task once per instruction set. Everything is eight lanes wide on
+//! `Isa::run`, which compiles the task once per instruction set. Everything is eight lanes wide on
 //! every machine and each sum has one fixed order, so a result depends neither on the number of rows
 //! computed together nor on the threads, and integer products agree to the last bit everywhere.
 //!
@@ -26,3 +26,6 @@ pub use activation::{Activation, Forms};
 pub use isa::Isa;
 pub use rows::Scratch;
 pub(crate) use vector::{Simd, Task};
+
+#[cfg(test)]
+mod tests;

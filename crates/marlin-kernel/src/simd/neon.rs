@@ -95,6 +95,10 @@ impl Simd for Neon {
         }
     }
 
+    /// Nothing: there is no stable intrinsic, and these machines' own prefetchers follow rows.
+    #[inline(always)]
+    fn prefetch(self, _memory: &[u8]) {}
+
     #[inline(always)]
     fn splat_bytes(self, value: u8) -> uint8x16x2_t {
         // SAFETY: `self` proves NEON.

@@ -50,11 +50,15 @@ impl Units {
     /// One value per group to one per unit, `stride` apart; units past the last group become 0.
     #[inline(always)]
     fn expand(self, groups: &[f32], units: &mut [f32], stride: usize) {
-        let values = groups[..self.groups].iter().flat_map(|group| std::iter::repeat_n(*group, self.repeat));
-        let values = values.chain(std::iter::repeat(0.0));
-        for (unit, value) in units.iter_mut().step_by(stride).zip(values).take(self.len) {
-            *unit = value;
+        let mut units = units.iter_mut().step_by(stride).take(self.len);
+        if self.repeat == 1 {
+            units.by_ref().zip(groups).for_each(|(unit, group)| *unit = *group);
+        } else {
+            for group in &groups[..self.groups] {
+                units.by_ref().take(self.repeat).for_each(|unit| *unit = *group);
+            }
         }
+        units.for_each(|unit| *unit = 0.0);
     }
 }
 
@@ -80,8 +84,8 @@ struct Stream<'a> {
 
 impl<'a> Stream<'a> {
     #[inline(always)]
-    fn rows(self, start: usize, rows: usize) -> &'a [u8] {
-        &self.bytes[start * self.row..][..rows * self.row]
+    fn row(self, row: usize) -> &'a [u8] {
+        &self.bytes[row * self.row..][..self.row]
     }
 }
 
@@ -128,17 +132,13 @@ impl<'a> Grouped<'a> {
         table
     }
 
+    /// The codes from row `start` on.
     #[inline(always)]
-    fn in_place<'b, S: Simd>(
-        self,
-        (start, rows): (usize, usize),
-        zeros: &'b [u8],
-        table: &'b [u8; 16],
-    ) -> InPlace<'b>
+    fn in_place<'b, S: Simd>(self, start: usize, zeros: &'b [u8], table: &'b [u8; 16]) -> InPlace<'b>
     where
         'a: 'b,
     {
-        let codes = self.codes.rows(start, rows);
+        let codes = &self.codes.bytes[start * self.codes.row..];
         match (self.code, self.zero) {
             (Code::Int8, _) => {
                 InPlace::Bytes(ByteCodes { blocks: codes.as_chunks().0, flip: 0x80 ^ S::FLIP })
@@ -151,7 +151,7 @@ impl<'a> Grouped<'a> {
     /// The scales of four rows, side by side.
     #[inline(always)]
     fn four_scales(self, rows: [usize; 4], out: &mut [f32]) {
-        let (streams, factor) = (rows.map(|row| self.scales.rows(row, 1)), self.factor);
+        let (streams, factor) = (rows.map(|row| self.scales.row(row)), self.factor);
         let repeat = self.units.repeat;
         match self.scale {
             ScaleType::F16 => {
@@ -199,11 +199,11 @@ impl Scratch {
     ) {
         self.load_scales(grouped, start, rows);
         let (table, units) = (grouped.table::<S>(), grouped.units);
-        match grouped.in_place::<S>((start, rows), &self.zeros, &table) {
-            InPlace::Bytes(codes) => multiply(s, self.integer_rows(units, rows, codes), x, picks, out),
-            InPlace::Nibbles(codes) => multiply(s, self.integer_rows(units, rows, codes), x, picks, out),
+        match grouped.in_place::<S>(start, &self.zeros, &table) {
+            InPlace::Bytes(codes) => multiply(s, self.integers(units, rows, codes, true), x, picks, out),
+            InPlace::Nibbles(codes) => multiply(s, self.integers(units, rows, codes, true), x, picks, out),
             InPlace::NibblesLessZero(codes) => {
-                multiply(s, self.integer_rows(units, rows, codes), x, picks, out);
+                multiply(s, self.integers(units, rows, codes, true), x, picks, out);
             }
         }
     }
@@ -221,7 +221,7 @@ impl Scratch {
         if let Some(grouped) = Grouped::of(weight) {
             self.load_scales(grouped, start, rows);
             let table = grouped.table::<S>();
-            match grouped.in_place::<S>((start, rows), &self.zeros, &table) {
+            match grouped.in_place::<S>(start, &self.zeros, &table) {
                 InPlace::Bytes(codes) => copy_codes(s, units, codes, &mut self.codes),
                 InPlace::Nibbles(codes) => copy_codes(s, units, codes, &mut self.codes),
                 InPlace::NibblesLessZero(codes) => copy_codes(s, units, codes, &mut self.codes),
@@ -229,7 +229,7 @@ impl Scratch {
         } else {
             self.unpack_any::<S>(weight, units, start, rows);
         }
-        self.integer_rows(units, rows, ByteCodes { blocks: &self.codes, flip: 0 })
+        self.integers(units, rows, ByteCodes { blocks: &self.codes, flip: 0 }, false)
     }
 
     /// Decodes rows `start..start + rows` to f32.
@@ -245,9 +245,9 @@ impl Scratch {
     }
 
     #[inline(always)]
-    fn integer_rows<C: Codes>(&self, units: Units, rows: usize, codes: C) -> IntegerRows<'_, C> {
-        let Units { blocks, halves, .. } = units;
-        IntegerRows { rows, blocks, codes, halves, scales: &self.scales, offsets: &self.offsets }
+    fn integers<C: Codes>(&self, units: Units, rows: usize, codes: C, from_afar: bool) -> IntegerRows<'_, C> {
+        let (Units { blocks, halves, .. }, Scratch { scales, offsets, .. }) = (units, self);
+        IntegerRows { rows, blocks, codes, from_afar, halves, scales, offsets }
     }
 
     /// Scales and zero points of rows whose codes are read in place.
@@ -264,7 +264,7 @@ impl Scratch {
             let at = four * len..(four + 4) * len;
             grouped.four_scales(rows, &mut self.scales[at.clone()]);
             if grouped.zero {
-                let streams = rows.map(|row| grouped.zeros.rows(row, 1));
+                let streams = rows.map(|row| grouped.zeros.row(row));
                 side_by_side(streams, repeat, &mut self.zeros[at], |[zero]| zero);
             }
         }
@@ -306,11 +306,11 @@ impl Scratch {
 /// Stored codes to one byte each.
 #[inline(always)]
 fn copy_codes<S: Simd>(s: S, units: Units, from: impl Codes, to: &mut [[u8; BLOCK]]) {
-    assert_eq!(from.len(), to.len());
+    assert!(from.len() >= to.len());
     for (row, to) in to.chunks_exact_mut(units.blocks).enumerate() {
         for (b, block) in to.iter_mut().enumerate() {
             let zero = (row - row % 4) * units.blocks + 4 * b + row % 4;
-            // SAFETY: `from` has as many blocks as `to`.
+            // SAFETY: `from` has as many blocks as `to` or more.
             let codes = unsafe { from.block(s, row * units.blocks + b, zero) };
             s.store_bytes(codes, block);
         }

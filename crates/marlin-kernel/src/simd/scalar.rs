@@ -63,6 +63,9 @@ impl Simd for Scalar {
     }
 
     #[inline(always)]
+    fn prefetch(self, _memory: &[u8]) {}
+
+    #[inline(always)]
     fn splat_bytes(self, value: u8) -> [u8; 32] {
         [value; 32]
     }

@@ -7,10 +7,16 @@
 
 use super::{Activation, Simd, activation::padded};
 
+/// Tiles of four rows between the one computed and the one asked for. Rows are too short for the
+/// machine's own prefetcher to get going.
+const AHEAD: usize = 3;
+
 /// Weight rows in a form a tile can read.
 pub(crate) trait Rows: Copy {
     /// How many.
     fn len(self) -> usize;
+    /// Asks for the memory of the four rows from `row`, if it comes from afar; there may be fewer.
+    fn prefetch<S: Simd>(self, s: S, row: usize);
     /// Products of the R rows from `row` with X activation rows.
     fn tile<S: Simd, const R: usize, const X: usize>(
         self,
@@ -57,6 +63,7 @@ fn columns<S: Simd, const X: usize>(
     let x = array(|i| &x[picks[start + i] as usize]);
     let (fours, rest) = (rows.len() / 4, rows.len() % 4);
     for four in 0..fours {
+        rows.prefetch(s, 4 * (four + AHEAD));
         let tile = rows.tile::<S, 4, X>(s, 4 * four, x);
         let out = &mut out[4 * (four * picks.len() + start)..][..4 * X];
         for i in 0..X {
@@ -77,6 +84,9 @@ fn columns<S: Simd, const X: usize>(
 pub(crate) trait Codes: Copy {
     /// Blocks of all rows.
     fn len(self) -> usize;
+
+    /// The bytes of `count` blocks from `start` on, or of as many as there are.
+    fn bytes(&self, start: usize, count: usize) -> &[u8];
 
     /// A block as weights of [`Simd::dot`]; its zero point, if it has one, is number `zero`.
     ///
@@ -113,6 +123,12 @@ impl Codes for ByteCodes<'_> {
     }
 
     #[inline(always)]
+    fn bytes(&self, start: usize, count: usize) -> &[u8] {
+        let start = start.min(self.blocks.len());
+        self.blocks[start..(start + count).min(self.blocks.len())].as_flattened()
+    }
+
+    #[inline(always)]
     unsafe fn block<S: Simd>(self, simd: S, at: usize, _zero: usize) -> S::Bytes {
         // SAFETY: the caller keeps `at` in bounds.
         simd.bytes(unsafe { self.blocks.get_unchecked(at) }, self.flip)
@@ -123,6 +139,12 @@ impl<const ZERO: bool> Codes for NibbleCodes<'_, ZERO> {
     #[inline(always)]
     fn len(self) -> usize {
         self.blocks.len()
+    }
+
+    #[inline(always)]
+    fn bytes(&self, start: usize, count: usize) -> &[u8] {
+        let start = start.min(self.blocks.len());
+        self.blocks[start..(start + count).min(self.blocks.len())].as_flattened()
     }
 
     #[inline(always)]
@@ -146,8 +168,10 @@ pub(crate) struct IntegerRows<'a, C> {
     pub rows: usize,
     /// Blocks of 32 columns in a row.
     pub blocks: usize,
-    /// The codes.
+    /// The codes, of these rows or of more.
     pub codes: C,
+    /// Whether the codes come from main memory.
+    pub from_afar: bool,
     /// Whether a block has two scales.
     pub halves: bool,
     /// The scales of four rows at a time, side by side; rows missing from the last four have places.
@@ -160,6 +184,13 @@ impl<C: Codes> Rows for IntegerRows<'_, C> {
     #[inline(always)]
     fn len(self) -> usize {
         self.rows
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(self, s: S, row: usize) {
+        if self.from_afar {
+            s.prefetch(self.codes.bytes(row * self.blocks, 4 * self.blocks));
+        }
     }
 
     #[inline(always)]
@@ -267,6 +298,9 @@ impl Rows for FloatRows<'_> {
     fn len(self) -> usize {
         self.rows
     }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(self, _s: S, _row: usize) {}
 
     #[inline(always)]
     fn tile<S: Simd, const R: usize, const X: usize>(

@@ -42,6 +42,8 @@ pub(crate) trait Simd: Copy {
     /// The sum of all lanes: i and i + 4, of these i and i + 2, of these i and i + 1.
     fn sum(self, lanes: Self::F32) -> f32;
 
+    /// Asks for memory that will be read soon.
+    fn prefetch(self, memory: &[u8]);
     /// All bytes `value`.
     fn splat_bytes(self, value: u8) -> Self::Bytes;
     /// Bytes from memory, XORed with `flip`.
@@ -71,6 +73,7 @@ macro_rules! forward {
         $crate::simd::vector::forward!(@ mul(a: Self::F32, b: Self::F32) -> Self::F32);
         $crate::simd::vector::forward!(@ mul_add(a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32);
         $crate::simd::vector::forward!(@ sum(lanes: Self::F32) -> f32);
+        $crate::simd::vector::forward!(@ prefetch(memory: &[u8]) -> ());
         $crate::simd::vector::forward!(@ splat_bytes(value: u8) -> Self::Bytes);
         $crate::simd::vector::forward!(@ sub_bytes(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes);
         $crate::simd::vector::forward!(@ bytes(from: &[u8; 32], flip: u8) -> Self::Bytes);
