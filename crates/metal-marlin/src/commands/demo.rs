@@ -22,7 +22,7 @@ const CTX: usize = 512;
 const WINDOWS: usize = 16;
 
 /// What the miniature continues.
-const PROMPT: &str = "And it came to pass in those days, that";
+const PROMPT: &str = "Mr. Darcy";
 
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
@@ -84,12 +84,13 @@ impl Demo {
 
 fn write(generator: &mut Generator) -> anyhow::Result<(String, Stats)> {
     let player = generator.player();
-    let sampling = SamplingOptions::greedy();
+    // Small models repeat themselves; the penalty keeps the text the same on every player.
+    let sampling = SamplingOptions { repetition_penalty: 1.2, ..SamplingOptions::greedy() };
     let ask = Ask {
         prompt: PROMPT,
         add_special: true,
         skip_special: true,
-        max_tokens: Some(96),
+        max_tokens: Some(72),
         stop: &[],
         sampling: &sampling,
         logprobs: None,
