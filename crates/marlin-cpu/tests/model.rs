@@ -298,10 +298,18 @@ fn a_half_precision_cache_is_close() {
     let exact = logits(&mut player(EXACT, &options(Precision::Exact, 1)), TOKENS, &pages());
     let options = CpuOptions { cache: Some(CacheType::F16), ..options(Precision::Exact, 1) };
     let half = logits(&mut player(EXACT, &options), TOKENS, &pages());
-    let norm =
-        |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>();
-    let error = norm(&mut exact.iter().zip(&half).map(|(a, b)| a - b)) / norm(&mut exact.iter().copied());
-    assert!(error.sqrt() < 2e-3 && error > 0.0, "{:e}", error.sqrt());
+    let norm = |values: &mut dyn Iterator<Item = f32>| {
+        values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt()
+    };
+    let mut errors: Vec<f64> = exact
+        .chunks(VOCABULARY)
+        .zip(half.chunks(VOCABULARY))
+        .map(|(a, b)| norm(&mut a.iter().zip(b).map(|(a, b)| a - b)) / norm(&mut a.iter().copied()))
+        .collect();
+    errors.sort_by(f64::total_cmp);
+    // A router's near-tie may fall the other way in a few rows.
+    let (middle, most) = (errors[errors.len() / 2], errors[errors.len() - 1]);
+    assert!(middle > 0.0 && middle < 2e-3 && most < 0.5, "{middle:e} in the middle, {most:e} at most");
 }
 
 #[test]
