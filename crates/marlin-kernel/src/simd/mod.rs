@@ -5,8 +5,9 @@
 //! every machine and each sum has one fixed order, so a result depends neither on the number of rows
 //! computed together nor on the threads, and integer products agree to the last bit everywhere.
 //!
-//! All `unsafe` of this crate is in `avx2.rs`, `avx512.rs`, `neon.rs` and `isa.rs`: a value of an
-//! instruction set's type is the proof that the machine has it.
+//! All `unsafe` of this crate is in this folder. Intrinsics (`avx2.rs`, `avx512.rs`, `neon.rs`): a value
+//! of an instruction set's type is the proof that the machine has it. Unchecked indices (`tile.rs`,
+//! `rows.rs`): each tile checks its lengths once, before its loop.
 
 pub(crate) mod activation;
 #[cfg(target_arch = "x86_64")]
