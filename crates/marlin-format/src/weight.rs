@@ -88,6 +88,18 @@ impl Weight {
         Ok(Weight { format, rows, cols, parts })
     }
 
+    /// Row-major `values` as they are, in the format `f32`.
+    ///
+    /// # Errors
+    /// [`Error::Values`] when there are not `rows * cols` of them.
+    pub fn from_f32(rows: usize, cols: usize, values: &[f32]) -> Result<Self, Error> {
+        if rows.checked_mul(cols) != Some(values.len()) {
+            return Err(Error::Values { found: values.len(), expected: rows.saturating_mul(cols) });
+        }
+        let codes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Weight::new(&crate::dense::F32, rows, cols, Parts::codes_only(codes.into()))
+    }
+
     /// Encodes row-major `values` on the calling thread.
     ///
     /// # Errors

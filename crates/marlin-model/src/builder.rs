@@ -1,7 +1,7 @@
 //! Builds a plan from named tensors, and collects every tensor that is missing before it complains.
 
-use marlin_format::{Parts, Weight};
-use marlin_kernel::plan::{BufferId, Op, Plan, Product, Rows, View, WeightId, Word};
+use marlin_format::Weight;
+use marlin_kernel::plan::{Op, Plan, Product, Rows, View, WeightId, Word};
 
 use crate::{Error, Tensors, rope::Frequencies};
 
@@ -92,13 +92,13 @@ impl<'a> Builder<'a> {
 
     /// Values computed here, as an f32 vector.
     pub fn constant(&mut self, label: &str, values: &[f32]) -> WeightId {
-        self.plan.add_weight(label, f32_weight(1, values))
+        self.plan.add_weight(label, vector(values))
     }
 
     fn fetch(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight, Error> {
         if !self.tensors.has(name) {
             self.missing.push(name.to_owned());
-            return Ok(f32_weight(1, &[]));
+            return Ok(vector(&[]));
         }
         let weight = self.tensors.weight(name)?;
         if (weight.rows(), weight.cols()) != (rows, cols) {
@@ -182,17 +182,7 @@ pub struct Head<'a> {
     pub tied: Option<WeightId>,
 }
 
-/// `values` as an f32 weight of `rows` rows.
-fn f32_weight(rows: usize, values: &[f32]) -> Weight {
-    let codes = bytemuck::cast_slice::<f32, u8>(values).to_vec();
-    let format = marlin_format::by_name("f32").expect("f32 is a format");
-    Weight::new(format, rows, values.len() / rows, Parts::codes_only(codes.into())).expect("lengths agree")
-}
-
-/// Identifies a view's buffer in messages.
-impl std::fmt::Debug for Builder<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let buffers: Vec<BufferId> = self.scratch.iter().map(|(_, view)| view.buffer).collect();
-        f.debug_struct("Builder").field("steps", &self.plan.steps.len()).field("scratch", &buffers).finish()
-    }
+/// `values` as one f32 row.
+fn vector(values: &[f32]) -> Weight {
+    Weight::from_f32(1, values.len(), values).expect("the length is that of the values")
 }

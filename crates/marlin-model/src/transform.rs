@@ -1,6 +1,6 @@
 //! The ways from a tensor of a checkpoint to the tensor a plan wants. All keep the values.
 
-use marlin_format::{Parts, Weight};
+use marlin_format::Weight;
 
 use crate::Error;
 
@@ -154,9 +154,7 @@ fn dense(name: &str, like: &Weight, rows: usize, values: Vec<f32>) -> Result<Wei
             return Ok(same);
         }
     }
-    let f32_format = marlin_format::by_name("f32").map_err(wrap)?;
-    let bytes = bytemuck::cast_slice::<f32, u8>(&values).to_vec();
-    Weight::new(f32_format, rows, cols, Parts::codes_only(bytes.into())).map_err(wrap)
+    Weight::from_f32(rows, cols, &values).map_err(wrap)
 }
 
 #[cfg(test)]

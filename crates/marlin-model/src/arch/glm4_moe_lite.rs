@@ -171,10 +171,7 @@ impl LatentAttention {
         let row = b.buffer("latent", latent + rope);
         let q = self.queries(b, name, h, row)?.split(heads);
         let (c, k_rope) = (row.inner(0, latent), row.inner(latent, rope));
-        b.vector(&format!("{name}.kv_a_layernorm.weight"), latent).map(|weight| {
-            let norm = Op::RmsNorm { x: c, weight, eps: LATENT_EPS, out: c };
-            b.step(format!("{name}.kv_a_layernorm"), norm);
-        })?;
+        b.rms_norm(&format!("{name}.kv_a_layernorm"), c, LATENT_EPS, c)?;
 
         let query = b.buffer("latent_query", heads * (latent + rope)).split(heads);
         let weight = b.matrix(&format!("{name}.k_b_proj.weight"), heads * latent, nope)?;

@@ -87,9 +87,9 @@ pub fn config(file: &Gguf, architecture: &Architecture) -> Result<Config, Error>
     values.insert("vocab_size".into(), table.shape[0].into());
     let tied = file.tensors().find("output.weight").is_none();
     values.insert("tie_word_embeddings".into(), tied.into());
-    for (theirs, ours) in [("eos_token_id", "eos_token_id"), ("bos_token_id", "bos_token_id")] {
-        if let Some(value) = json_value(file, &format!("tokenizer.ggml.{theirs}")) {
-            values.insert(ours.into(), value);
+    for key in ["eos_token_id", "bos_token_id"] {
+        if let Some(value) = json_value(file, &format!("tokenizer.ggml.{key}")) {
+            values.insert(key.into(), value);
         }
     }
     if let Some(scaling) = rope_scaling(file, prefix) {
