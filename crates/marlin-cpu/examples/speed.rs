@@ -68,6 +68,7 @@ fn batch(positions: std::ops::Range<usize>) -> Batch {
         positions: positions.map(|position| position as u32).collect(),
         sequences: vec![SequenceRows { rows: 0..rows, pages: (0..128).collect() }],
         outputs: vec![rows as u32 - 1],
+        ..Batch::default()
     }
 }
 

@@ -20,11 +20,13 @@ pub(crate) struct Experts<'a> {
     pub experts: &'a View,
     pub weights: &'a View,
     pub bank: &'a [Expert],
+    pub shared: Option<Expert>,
     pub activation: Activation,
     pub out: &'a View,
 }
 
-/// Choices (`row * top_k + slot`) sorted by expert.
+/// Choices (`row * slots + slot`) sorted by expert. The shared expert, if there is one, is the last,
+/// and each row's last choice.
 struct Sorted {
     /// Experts someone chose, ascending, each with the range of its choices.
     groups: Vec<(usize, std::ops::Range<usize>)>,
@@ -47,17 +49,17 @@ impl Experts<'_> {
         self.hidden(isa, threads, products, buffers, &sorted);
         let places: Vec<u32> = (0..sorted.rows.len() as u32).collect();
         let request = |(expert, range): &(usize, std::ops::Range<usize>)| {
-            let weight = self.plan.weight(self.bank[*expert].down);
+            let weight = self.plan.weight(self.expert(*expert).down);
             Request { weight, rows: (0, weight.rows()), picks: &places[range.clone()] }
         };
         let requests: Vec<_> = sorted.groups.iter().map(request).collect();
         products.compute(threads, &requests);
-        let top_k = self.experts.len();
+        let (top_k, slots) = (self.experts.len(), self.slots());
         buffers.update(threads, self.out.buffer, [self.weights.buffer], |row, [weights], out_row| {
             let out = segment_mut(out_row, self.out, 0);
-            for slot in 0..top_k {
-                let factor = weights[self.weights.start + slot];
-                let (group, place) = sorted.places[row * top_k + slot];
+            for slot in 0..slots {
+                let factor = if slot < top_k { weights[self.weights.start + slot] } else { 1.0 };
+                let (group, place) = sorted.places[row * slots + slot];
                 products.result(&requests, group, place, |start, values| {
                     for (out, value) in out[start..].iter_mut().zip(values) {
                         *out += factor * value;
@@ -66,6 +68,16 @@ impl Experts<'_> {
             }
         });
         Ok(())
+    }
+
+    /// Choices of a row.
+    fn slots(&self) -> usize {
+        self.experts.len() + usize::from(self.shared.is_some())
+    }
+
+    /// The expert of a group.
+    fn expert(&self, at: usize) -> Expert {
+        self.bank.get(at).copied().or(self.shared).expect("choices were checked when sorted")
     }
 
     /// Loads, as activations, what each choice feeds to its expert's down matrix.
@@ -78,7 +90,7 @@ impl Experts<'_> {
         sorted: &Sorted,
     ) {
         let matrices = |expert: usize| {
-            let Expert { gate, up, down } = self.bank[expert];
+            let Expert { gate, up, down } = self.expert(expert);
             [gate, up, down].map(|id| self.plan.weight(id))
         };
         let experts = || sorted.groups.iter().map(|(expert, _)| *expert);
@@ -114,7 +126,7 @@ impl Experts<'_> {
     }
 
     fn sort(&self, buffers: &Buffers) -> Result<Sorted, Error> {
-        let top_k = self.experts.len();
+        let slots = self.slots();
         let rows = buffers.rows(self.x.buffer);
         let mut lists: Vec<Vec<usize>> = vec![Vec::new(); self.bank.len()];
         for row in 0..rows {
@@ -124,16 +136,19 @@ impl Experts<'_> {
                     device: "cpu".to_owned(),
                     reason: format!("row {row} chooses expert {expert}, there are {}", self.bank.len()),
                 })?;
-                list.push(row * top_k + slot);
+                list.push(row * slots + slot);
             }
         }
-        let mut sorted = Sorted { groups: Vec::new(), rows: Vec::new(), places: vec![(0, 0); rows * top_k] };
+        if self.shared.is_some() {
+            lists.push((0..rows).map(|row| (row + 1) * slots - 1).collect());
+        }
+        let mut sorted = Sorted { groups: Vec::new(), rows: Vec::new(), places: vec![(0, 0); rows * slots] };
         for (expert, list) in lists.into_iter().enumerate().filter(|(_, list)| !list.is_empty()) {
             for (place, choice) in list.iter().enumerate() {
                 sorted.places[*choice] = (sorted.groups.len(), place);
             }
             let start = sorted.rows.len();
-            sorted.rows.extend(list.iter().map(|choice| (choice / top_k) as u32));
+            sorted.rows.extend(list.iter().map(|choice| (choice / slots) as u32));
             sorted.groups.push((expert, start..sorted.rows.len()));
         }
         Ok(sorted)

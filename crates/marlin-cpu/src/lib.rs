@@ -13,6 +13,7 @@ mod experts;
 mod player;
 mod products;
 mod rowwise;
+mod sample;
 mod threads;
 
 pub use caches::CacheType;

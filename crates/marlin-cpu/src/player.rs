@@ -15,6 +15,7 @@ use crate::{
     experts::Experts,
     products::Products,
     rowwise::{AngleTable, Rowwise, angles},
+    sample::sample,
     threads::Threads,
 };
 
@@ -83,6 +84,13 @@ impl CpuPlayer {
         };
         Ok(CpuPlayer { plan, threads, state, description })
     }
+
+    /// What the batch chose that was played last.
+    fn chosen(&self) -> Vec<u32> {
+        let Some((_, out)) = self.plan.sampling() else { return Vec::new() };
+        let rows = 0..self.state.buffers.rows(out.buffer);
+        rows.map(|row| self.state.buffers.columns(&out, row)[0].to_bits()).collect()
+    }
 }
 
 impl Player for CpuPlayer {
@@ -104,9 +112,11 @@ impl Player for CpuPlayer {
 
     fn begin(&mut self, batch: &Batch) -> Result<(), Error> {
         batch.check(&self.plan, self.page_size(), self.pages())?;
+        let mut resolved = batch.clone();
+        resolved.resolve(&self.chosen(), self.plan.vocabulary())?;
         self.state.buffers.begin(&self.plan, batch);
         self.state.angles.begin();
-        self.state.batch.clone_from(batch);
+        self.state.batch = resolved;
         Ok(())
     }
 
@@ -192,11 +202,13 @@ impl State {
             Op::MoeRoute { logits, bias, routing, experts, weights } => {
                 rows.moe_route(logits, bias.map(|id| vectors.get(id)), routing, experts, weights);
             }
-            Op::MoeExperts { x, experts, weights, bank, activation, out } => {
-                let op = Experts { plan, x, experts, weights, bank, activation: *activation, out };
+            Op::MoeExperts { x, experts, weights, bank, shared, activation, out } => {
+                let (shared, activation) = (*shared, *activation);
+                let op = Experts { plan, x, experts, weights, bank, shared, activation, out };
                 return op.compute(*isa, threads, products, buffers);
             }
             Op::Gather { x, out } => rows.gather(batch, x, out),
+            Op::Sample { logits, out } => sample(threads, buffers, batch, logits, out),
         }
         Ok(())
     }

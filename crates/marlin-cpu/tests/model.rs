@@ -165,8 +165,9 @@ impl Builder {
             down: it.matrix(HIDDEN, INTERMEDIATE),
         };
         let bank = (0..EXPERTS).map(|_| expert(self)).collect();
-        let (x, activation) = (normed, Activation::Silu);
-        self.plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, activation, out: hidden });
+        let shared = Some(expert(self));
+        let (x, activation, out) = (normed, Activation::Silu, hidden);
+        self.plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared, activation, out });
     }
 }
 

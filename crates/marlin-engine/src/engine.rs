@@ -2,12 +2,17 @@
 //!
 //! What a sequence gets depends on its request alone: not on what else runs, on how its prompt was
 //! cut into chunks, or on whether it was preempted (as far as the player's own rows do not depend
-//! on each other).
+//! on each other), or on whether the player chooses tokens itself.
+//!
+//! ```text
+//!  a player that chooses:  submit 1 | submit 2, collect 1 | submit 3, collect 2 | ...  one call of step each
+//! ```
 
-use marlin_kernel::Player;
+use marlin_kernel::{Batch, Chooser, Player, sample::Choice};
 
 use crate::{
-    Error, Finish, Limits, Logprobs, Request, SequenceId, Usage,
+    BadLogits, Error, Finish, Limits, Logprobs, Request, SequenceId, Usage,
+    flight::Flight,
     sampler::Scratch,
     scheduler::{Chunk, Scheduler},
     sequence::Sequence,
@@ -31,6 +36,8 @@ pub struct Engine {
     player: Box<dyn Player>,
     scheduler: Scheduler,
     scratch: Scratch,
+    /// The batch that the player was given last, if it was not asked for its tokens yet.
+    flight: Option<Flight>,
     vocab_size: usize,
     next_id: u64,
 }
@@ -50,7 +57,8 @@ impl Engine {
             });
         }
         let scheduler = Scheduler::new(limits, player.pages(), player.page_size())?;
-        Ok(Engine { player, scheduler, scratch: Scratch::default(), vocab_size, next_id: 0 })
+        let scratch = Scratch::default();
+        Ok(Engine { player, scheduler, scratch, flight: None, vocab_size, next_id: 0 })
     }
 
     /// Queues a request.
@@ -70,22 +78,32 @@ impl Engine {
     /// Plays one batch and returns what came of it, at most one event a sequence. Prompts longer than
     /// a batch take several steps before their first event.
     ///
+    /// If the player chooses tokens itself and all sequences of the batch allow it, what is returned is
+    /// of the batch before: the player is given the next one first, so that it never waits for the
+    /// host. An idle engine's player may be left with one batch whose sequences have ended; a step, of
+    /// other requests or of none, collects it.
+    ///
     /// # Errors
-    /// [`Error::Player`] or [`Error::Logits`] when the batch failed as a whole: no sequence has
-    /// changed, and the step can be tried again or the sequences cancelled. Unusable logits of one
-    /// sequence end that sequence only, see [`Finish::Failed`].
+    /// [`Error::Player`], [`Error::Logits`] or [`Error::Tokens`] when a batch failed as a whole: no
+    /// sequence has changed, and the step can be tried again or the sequences cancelled. Unusable
+    /// logits of one sequence end that sequence only, see [`Finish::Failed`].
     pub fn step(&mut self) -> Result<Vec<Event>, Error> {
-        let (batch, chunks) = self.scheduler.schedule();
-        if chunks.is_empty() {
-            return Ok(Vec::new());
+        let (mut batch, chunks) = self.scheduler.schedule(self.flight.is_none());
+        let next = match self.choices(&chunks) {
+            _ if chunks.is_empty() => None,
+            Some(choices) => {
+                batch.choices = choices;
+                chooser(&mut self.player).submit(&batch)?;
+                Some(Flight::depart(&mut self.scheduler, &chunks))
+            }
+            // The host's turn comes when it knows all tokens.
+            None if self.flight.is_none() => return self.play(&batch, &chunks),
+            None => None,
+        };
+        match std::mem::replace(&mut self.flight, next) {
+            Some(flight) => self.collect(flight),
+            None => Ok(Vec::new()),
         }
-        let logits = self.player.play(&batch)?;
-        let rows = batch.outputs.len();
-        if logits.len() != rows * self.vocab_size {
-            let player = self.player.describe();
-            return Err(Error::Logits { player, found: logits.len(), rows, vocab_size: self.vocab_size });
-        }
-        Ok(self.advance(&chunks, &logits))
     }
 
     /// Ends a sequence at once and frees its pages. Returns whether it was there.
@@ -113,7 +131,53 @@ impl Engine {
         &*self.player
     }
 
-    fn advance(&mut self, chunks: &[Chunk], logits: &[f32]) -> Vec<Event> {
+    /// How the player chooses the tokens of a batch; `None` if it cannot.
+    fn choices(&mut self, chunks: &[Chunk]) -> Option<Vec<Choice>> {
+        self.player.chooser()?;
+        let last = chunks.iter().filter(|chunk| chunk.last);
+        last.map(|chunk| self.scheduler.sequence(chunk.index).choice()).collect()
+    }
+
+    /// What came of a batch that was submitted, once it has been played.
+    fn collect(&mut self, flight: Flight) -> Result<Vec<Event>, Error> {
+        let tokens = chooser(&mut self.player).collect().map_err(Error::from);
+        let tokens = tokens.and_then(|tokens| match (tokens.len(), flight.outputs.len()) {
+            (found, outputs) if found == outputs => Ok(tokens),
+            (found, outputs) => Err(Error::Tokens { player: self.player.describe(), found, outputs }),
+        });
+        let tokens = match tokens {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                // What was submitted since goes on from tokens that nobody will know.
+                if let Some(next) = self.flight.take() {
+                    let _ = chooser(&mut self.player).collect();
+                    next.take_back(&mut self.scheduler);
+                }
+                flight.take_back(&mut self.scheduler);
+                return Err(error);
+            }
+        };
+        let mut events = Vec::new();
+        for (id, token) in flight.outputs.into_iter().zip(tokens) {
+            // A sequence that has ended since has no use for the token.
+            if let Some(sequence) = self.scheduler.find(id) {
+                sequence.in_flight -= 1;
+                let token = Some(token).filter(|&token| (token as usize) < self.vocab_size);
+                events.push(accept(sequence, token.ok_or(BadLogits::Unusable)));
+            }
+        }
+        self.scheduler.remove_finished();
+        Ok(events)
+    }
+
+    /// Plays a batch, waits for its logits and samples from them.
+    fn play(&mut self, batch: &Batch, chunks: &[Chunk]) -> Result<Vec<Event>, Error> {
+        let logits = self.player.play(batch)?;
+        let rows = batch.outputs.len();
+        if logits.len() != rows * self.vocab_size {
+            let player = self.player.describe();
+            return Err(Error::Logits { player, found: logits.len(), rows, vocab_size: self.vocab_size });
+        }
         let mut rows = logits.chunks_exact(self.vocab_size);
         let mut events = Vec::new();
         for chunk in chunks {
@@ -125,8 +189,20 @@ impl Engine {
             }
         }
         self.scheduler.remove_finished();
-        events
+        Ok(events)
     }
+}
+
+fn chooser(player: &mut Box<dyn Player>) -> &mut dyn Chooser {
+    player.chooser().expect("a player that could choose still can")
+}
+
+/// Extends the sequence by a token that the player chose, or ends it.
+fn accept(sequence: &mut Sequence, token: Result<u32, BadLogits>) -> Event {
+    if let Ok(token) = token {
+        sequence.sampler.accept(token);
+    }
+    event(sequence, token.map(|token| (token, None)))
 }
 
 /// Extends the sequence by one token, or ends it.
@@ -135,6 +211,11 @@ fn sample(sequence: &mut Sequence, logits: &[f32], scratch: &mut Scratch) -> Eve
         let logprobs = sequence.logprobs.map(|top| Logprobs::of(logits, token, top, scratch));
         Ok((token, logprobs.transpose()?))
     });
+    event(sequence, choice)
+}
+
+/// Notes the token, or why there is none, and tells of it.
+fn event(sequence: &mut Sequence, choice: Result<(u32, Option<Logprobs>), BadLogits>) -> Event {
     let (token, logprobs) = match choice {
         Ok((token, logprobs)) => {
             sequence.push(token);

@@ -1,24 +1,6 @@
 //! What can be wrong with a request, with the logits, or with playing a batch.
 
-/// Why one row of logits gives no distribution over tokens.
-#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BadLogits {
-    /// A logit is NaN or +inf: the forward pass is broken.
-    #[error("logit of token {token} is {value}, expected a finite value or -inf")]
-    NotFinite {
-        /// The token.
-        token: u32,
-        /// Its logit.
-        value: f32,
-    },
-    /// Every logit is -inf: nothing can be chosen.
-    #[error("all {tokens} logits are -inf, expected one above")]
-    NoToken {
-        /// Logits in the row.
-        tokens: usize,
-    },
-}
+use marlin_kernel::sample::BadLogits;
 
 /// An error of this crate; the text says where, what was found and what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +57,16 @@ pub enum Error {
         rows: usize,
         /// Logits of a row.
         vocab_size: usize,
+    },
+    /// The player chose another number of tokens than the batch has outputs.
+    #[error("player {player}: {found} tokens, expected {outputs}")]
+    Tokens {
+        /// The player.
+        player: String,
+        /// Tokens it chose.
+        found: usize,
+        /// Outputs of the batch.
+        outputs: usize,
     },
     /// The player refused the batch or failed.
     #[error(transparent)]

@@ -8,22 +8,23 @@
 
 mod engine;
 mod error;
+mod flight;
 mod generate;
 mod pages;
-mod rank;
 mod sampler;
 mod sampling;
 mod scheduler;
 pub mod score;
 mod sequence;
-mod softmax;
 mod text;
 
 pub use engine::{Engine, Event};
-pub use error::{BadLogits, Error};
+pub use error::Error;
 pub use generate::{Generation, Timings};
 pub use sampler::{Logprobs, Sampler, Scratch};
 pub use sampling::Sampling;
 pub use scheduler::{Limits, Usage};
 pub use sequence::{Finish, Request, SequenceId};
 pub use text::{Piece, TextStream};
+
+pub use marlin_kernel::sample::BadLogits;

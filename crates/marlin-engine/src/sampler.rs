@@ -1,29 +1,36 @@
-//! Chooses a sequence's next token from its logits.
+//! One sequence's sampling: what was seen, the numbers that decide, and the choice itself where the
+//! logits come to the host.
 //!
-//! A choice depends on the logits, on the sequence's own tokens and on its own generator, never on
-//! what else runs. Filters do not sort: each finds a cutoff in the order of [`rank`],
-//! and the choice is one pass over the tokens at or above it, in token order.
+//! A choice depends on the logits, on the sequence's own tokens and on its own seed, never on what
+//! else runs, nor on whether the host makes it or the player does: both use [`Choice`]. The n-th token
+//! is decided by the n-th number of the seed's stream, whenever and however often it is asked for.
 
-use std::collections::HashMap;
-
+use marlin_kernel::sample::{
+    Choice, rank,
+    reference::{self, choose},
+    softmax,
+};
 use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng};
 
-use crate::{BadLogits, Sampling, rank, softmax};
+use crate::{BadLogits, Sampling};
 
 /// The state of one sequence's sampling.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sampler {
-    sampling: Sampling,
-    rng: ChaCha8Rng,
-    /// Times each seen token was sampled; 0 for tokens of the prompt only.
-    seen: HashMap<u32, u32>,
+    /// What is asked for, and the tokens seen so far.
+    choice: Choice,
+    logit_bias: Vec<(u32, f32)>,
+    seed: u64,
+    /// Tokens sampled so far.
+    sampled: usize,
 }
 
 /// Memory that samplers share, so that a token allocates nothing.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    logits: Vec<f32>,
+    biased: Vec<f32>,
     keys: Vec<u64>,
+    choice: reference::Scratch,
 }
 
 /// How likely a token was, and which were likelier.
@@ -58,127 +65,76 @@ impl Logprobs {
 
 impl Sampler {
     /// A sampler for a sequence that starts with `prompt`; `sampling` has passed
-    /// [`Sampling::check`]. Without a seed the generator starts from the system's entropy.
+    /// [`Sampling::check`]. Without a seed it takes one from the system's entropy.
     pub fn new(sampling: Sampling, prompt: &[u32]) -> Sampler {
-        let rng = ChaCha8Rng::seed_from_u64(sampling.seed.unwrap_or_else(rand::random));
-        let seen = match sampling.penalizes() {
-            true => prompt.iter().map(|&token| (token, 0)).collect(),
-            false => HashMap::new(),
+        let mut choice = Choice {
+            temperature: sampling.temperature,
+            top_k: u32::try_from(sampling.top_k).unwrap_or(u32::MAX),
+            top_p: sampling.top_p,
+            min_p: sampling.min_p,
+            repetition_penalty: sampling.repetition_penalty,
+            frequency_penalty: sampling.frequency_penalty,
+            presence_penalty: sampling.presence_penalty,
+            ..Choice::default()
         };
-        Sampler { sampling, rng, seen }
+        if choice.penalizes() {
+            choice.seen = prompt.iter().map(|&token| (token, 0)).collect();
+            choice.seen.sort_unstable();
+            choice.seen.dedup();
+        }
+        let seed = sampling.seed.unwrap_or_else(rand::random);
+        Sampler { choice, logit_bias: sampling.logit_bias, seed, sampled: 0 }
     }
 
-    /// Chooses the next token and remembers it. Greedy choices leave the generator alone.
+    /// Chooses the next token and remembers it.
     ///
     /// # Errors
     /// [`BadLogits`] when the row, or what bias and penalties leave of it, is no distribution. Panics if
     /// a token of the bias, or of the prompt under a penalty, is outside the row.
     pub fn sample(&mut self, logits: &[f32], scratch: &mut Scratch) -> Result<u32, BadLogits> {
-        let Scratch { logits: copy, keys } = scratch;
-        let logits = self.adjusted(logits, copy);
-        let token = if self.sampling.temperature == 0.0 {
-            softmax::argmax(logits)?
-        } else {
-            let row = Row { logits, max: softmax::largest(logits)?, temperature: self.sampling.temperature };
-            row.pick(row.cutoff(&self.sampling, keys), self.rng.random())
-        };
-        if self.sampling.penalizes() {
-            *self.seen.entry(token).or_insert(0) += 1;
+        let mut row = logits;
+        if !self.logit_bias.is_empty() {
+            scratch.biased.clear();
+            scratch.biased.extend_from_slice(logits);
+            for &(token, bias) in &self.logit_bias {
+                scratch.biased[token as usize] += bias;
+            }
+            row = &scratch.biased;
         }
+        self.choice.uniform = self.uniform(self.sampled);
+        let token = choose(row, &self.choice, 0, &mut scratch.choice)?;
+        self.accept(token);
         Ok(token)
     }
 
-    /// The logits after bias and penalties: the row itself when there are none.
-    fn adjusted<'a>(&self, logits: &'a [f32], copy: &'a mut Vec<f32>) -> &'a [f32] {
-        let sampling = &self.sampling;
-        if sampling.logit_bias.is_empty() && self.seen.is_empty() {
-            return logits;
-        }
-        copy.clear();
-        copy.extend_from_slice(logits);
-        for &(token, bias) in &sampling.logit_bias {
-            copy[token as usize] += bias;
-        }
-        for (&token, &count) in &self.seen {
-            let logit = &mut copy[token as usize];
-            let penalty = sampling.repetition_penalty;
-            *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
-            if count > 0 {
-                *logit -= count as f32 * sampling.frequency_penalty + sampling.presence_penalty;
+    /// How the next token is chosen, for a player that does it itself; `None` if it cannot: with a
+    /// bias. With `pending`, one token is being chosen that is not accepted yet: the choice is that of
+    /// the token after it.
+    pub fn choice(&self, pending: bool) -> Option<Choice> {
+        let uniform = self.uniform(self.sampled + usize::from(pending));
+        self.logit_bias.is_empty().then(|| Choice { uniform, own: pending, ..self.choice.clone() })
+    }
+
+    /// Remembers a token that was chosen.
+    pub fn accept(&mut self, token: u32) {
+        self.sampled += 1;
+        if self.choice.penalizes() {
+            let seen = &mut self.choice.seen;
+            match seen.binary_search_by_key(&token, |&(token, _)| token) {
+                Ok(at) => seen[at].1 += 1,
+                Err(at) => seen.insert(at, (token, 1)),
             }
         }
-        copy
-    }
-}
-
-/// A row of logits with a temperature: the weight of a token is `exp((logit - max) / temperature)`.
-struct Row<'a> {
-    logits: &'a [f32],
-    max: f32,
-    temperature: f32,
-}
-
-impl Row<'_> {
-    fn weight(&self, logit: f32) -> f64 {
-        f64::from(((logit - self.max) / self.temperature).exp())
     }
 
-    /// Tokens at or above the cutoff with their weights, in token order.
-    fn kept(&self, cutoff: u64) -> impl Iterator<Item = (u32, f64)> {
-        let ranked =
-            (0u32..).zip(self.logits).filter(move |&(token, &logit)| rank::key(logit, token) >= cutoff);
-        ranked.map(|(token, &logit)| (token, self.weight(logit)))
-    }
-
-    fn mass(&self, cutoff: u64) -> f64 {
-        self.kept(cutoff).map(|(_, weight)| weight).sum()
-    }
-
-    /// The lowest key that top-k, top-p and min-p keep.
-    fn cutoff(&self, sampling: &Sampling, keys: &mut Vec<u64>) -> u64 {
-        let mut cutoff = 0;
-        if (1..self.logits.len()).contains(&sampling.top_k) {
-            rank::fill(self.logits, 0, keys);
-            cutoff = *keys.select_nth_unstable_by(sampling.top_k - 1, |a, b| b.cmp(a)).1;
+    /// Number `index` of the seed's stream; greedy choices need none.
+    fn uniform(&self, index: usize) -> f32 {
+        if self.choice.temperature == 0.0 {
+            return 0.0;
         }
-        if sampling.top_p < 1.0 {
-            cutoff = self.nucleus(cutoff, f64::from(sampling.top_p), keys);
-        }
-        // exp((logit - max) / t) >= min_p, solved for the logit; ln 0 keeps all.
-        cutoff.max(rank::floor(self.max + self.temperature * sampling.min_p.ln()))
-    }
-
-    /// The key at which the best tokens reach a share of the mass at or above `cutoff`.
-    ///
-    /// Tokens lighter than `(1 - share) * mass / tokens` hold less than the mass to leave out even if
-    /// all are, so only the others are sorted: thousands of 150 000 in a language model's row.
-    fn nucleus(&self, cutoff: u64, share: f64, keys: &mut Vec<u64>) -> u64 {
-        let mass = self.mass(cutoff);
-        let lightest = (1.0 - share) * mass / self.logits.len() as f64;
-        let floor = rank::floor(self.max + self.temperature * lightest.ln() as f32);
-        rank::fill(self.logits, cutoff.max(floor), keys);
-        keys.sort_unstable_by(|a, b| b.cmp(a));
-        let mut sum = 0.0;
-        let reached = keys.iter().find(|&&key| {
-            sum += self.weight(rank::logit(key));
-            sum >= share * mass
-        });
-        // Rounding may leave the sum a little short.
-        reached.or(keys.last()).copied().unwrap_or(cutoff)
-    }
-
-    /// The token at share `at` (0..1) of the kept mass.
-    fn pick(&self, cutoff: u64, at: f64) -> u32 {
-        let mut left = at * self.mass(cutoff);
-        let mut chosen = 0;
-        for (token, weight) in self.kept(cutoff).filter(|&(_, weight)| weight > 0.0) {
-            chosen = token;
-            left -= weight;
-            if left < 0.0 {
-                break;
-            }
-        }
-        chosen
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_word_pos(index as u128);
+        rng.random()
     }
 }
 

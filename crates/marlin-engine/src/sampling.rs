@@ -102,9 +102,4 @@ impl Sampling {
         }
         Ok(())
     }
-
-    /// Whether any step before the temperature changes logits by what was seen.
-    pub(crate) fn penalizes(&self) -> bool {
-        self.repetition_penalty != 1.0 || self.presence_penalty != 0.0 || self.frequency_penalty != 0.0
-    }
 }

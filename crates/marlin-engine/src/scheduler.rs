@@ -10,7 +10,8 @@
 //!   (arXiv 2308.16369).
 //!
 //! The oldest is never preempted by another and fits alone (requests are checked when added), so it
-//! advances in every step, and after it the next.
+//! advances in every step, and after it the next. While a batch is in flight nothing is preempted:
+//! its pages are in use until it has been collected.
 
 use marlin_kernel::{Batch, SequenceRows};
 
@@ -141,20 +142,34 @@ impl Scheduler {
         }
     }
 
+    pub fn sequence(&self, index: usize) -> &Sequence {
+        &self.sequences[index]
+    }
+
     pub fn sequence_mut(&mut self, index: usize) -> &mut Sequence {
         &mut self.sequences[index]
     }
 
-    /// The next batch, and whose tokens are in it; empty when there is nothing to do.
-    pub fn schedule(&mut self) -> (Batch, Vec<Chunk>) {
-        self.grow();
+    /// The sequence of that name, if it has not ended.
+    pub fn find(&mut self, id: SequenceId) -> Option<&mut Sequence> {
+        let index = self.sequences.binary_search_by_key(&id, |sequence| sequence.id).ok()?;
+        Some(&mut self.sequences[index])
+    }
+
+    /// The next batch, and whose tokens are in it; empty when there is nothing to do, or when that
+    /// takes preempting and may not. What is scheduled counts as played only when told so.
+    pub fn schedule(&mut self, may_preempt: bool) -> (Batch, Vec<Chunk>) {
+        if !self.grow(may_preempt) {
+            return (Batch::default(), Vec::new());
+        }
         self.admit();
         let chunks = self.chunks();
         (self.batch(&chunks), chunks)
     }
 
     /// Gives every running sequence pages for all its tokens, oldest first, preempting the youngest.
-    fn grow(&mut self) {
+    /// Returns whether all that run have them.
+    fn grow(&mut self, may_preempt: bool) -> bool {
         let mut index = 0;
         while index < self.running {
             match self.pages_for(index) {
@@ -162,9 +177,11 @@ impl Scheduler {
                     self.sequences[index].pages.extend(pages);
                     index += 1;
                 }
-                None => self.preempt_youngest(),
+                None if may_preempt => self.preempt_youngest(),
+                None => return false,
             }
         }
+        true
     }
 
     fn preempt_youngest(&mut self) {
@@ -189,7 +206,8 @@ impl Scheduler {
 
     fn pages_missing(&self, index: usize) -> usize {
         let sequence = &self.sequences[index];
-        sequence.tokens.len().div_ceil(self.page_size) - sequence.pages.len()
+        // A failed batch may leave pages for a token that is not known any more.
+        sequence.playable().div_ceil(self.page_size).saturating_sub(sequence.pages.len())
     }
 
     fn pages_for(&self, index: usize) -> Option<Vec<Page>> {
@@ -219,7 +237,7 @@ impl Scheduler {
             let sequence = &self.sequences[chunk.index];
             let (first, end) = (sequence.cached, sequence.cached + chunk.len);
             let row = batch.tokens.len();
-            batch.tokens.extend(&sequence.tokens[first..end]);
+            batch.tokens.extend((first..end).map(|position| sequence.token(position)));
             batch.positions.extend(first as u32..end as u32);
             let rows = row..batch.tokens.len();
             if chunk.last {

@@ -1,10 +1,13 @@
 //! A request while it is being served: its tokens, the pages they are cached in, and when it ends.
 //!
 //! A sequence does not know whether it is in prefill or in decode: it has tokens, of which the
-//! first `cached` were played. It waits while it holds no pages and runs while it holds pages for
-//! all its tokens.
+//! first `cached` were played or submitted. It waits while it holds no pages and runs while it holds
+//! pages for all its tokens. Its newest tokens may still be in flight: chosen by a player that has
+//! not been asked yet, and playable all the same.
 
 use std::fmt;
+
+use marlin_kernel::{Batch, sample::Choice};
 
 use crate::{BadLogits, Error, Sampler, Sampling, pages::Page};
 
@@ -83,8 +86,13 @@ pub(crate) struct Sequence {
     pub id: SequenceId,
     /// Prompt, then answer.
     pub tokens: Vec<u32>,
-    /// The first `cached` tokens are in the pages.
+    /// The first `cached` tokens are in the pages, or will be after what was submitted.
     pub cached: usize,
+    /// Tokens after `tokens` that submitted batches choose: two between submitting a batch and
+    /// collecting the one before, else one at most.
+    pub in_flight: usize,
+    /// The output of the newest submitted batch that chooses the newest of them.
+    pub output: u32,
     /// Empty while waiting.
     pub pages: Vec<Page>,
     pub sampler: Sampler,
@@ -102,6 +110,8 @@ impl Sequence {
         Sequence {
             id,
             cached: 0,
+            in_flight: 0,
+            output: 0,
             pages: Vec::new(),
             sampler: Sampler::new(request.sampling, &request.prompt),
             logprobs: request.logprobs,
@@ -112,9 +122,25 @@ impl Sequence {
         }
     }
 
-    /// Tokens that are yet to be played; at least one.
+    /// Tokens that can be played: a token in flight too, unless it is the last there can be.
+    pub fn playable(&self) -> usize {
+        let len = self.tokens.len() + self.in_flight;
+        if len < self.end { len } else { self.tokens.len() }
+    }
+
+    /// Tokens that are yet to be played; none only if the last there can be is in flight.
     pub fn uncached(&self) -> usize {
-        self.tokens.len() - self.cached
+        self.playable() - self.cached
+    }
+
+    /// The token at a playable position, for the next batch.
+    pub fn token(&self, position: usize) -> u32 {
+        self.tokens.get(position).copied().unwrap_or(Batch::chosen(self.output))
+    }
+
+    /// How the token after all playable ones is chosen; `None` if only the host can.
+    pub fn choice(&self) -> Option<Choice> {
+        self.logprobs.is_none().then(|| self.sampler.choice(self.in_flight > 0)).flatten()
     }
 
     /// Appends a generated token and notes whether it is the last.

@@ -89,11 +89,8 @@ fn page_tables(plays: &[Vec<Chunk>], page_size: usize, random: &mut Random) -> V
 }
 
 fn play(plan: &Plan, chunks: &[Chunk], tables: &[Vec<u32>], random: &mut Random) -> Play {
-    let vocabulary = plan.steps.iter().filter_map(|step| match step.op {
-        Op::Embed { table, .. } => Some(plan.weight(table).rows()),
-        _ => None,
-    });
-    let vocabulary = vocabulary.min().unwrap_or(1);
+    let embeds = plan.steps.iter().any(|step| matches!(step.op, Op::Embed { .. }));
+    let vocabulary = if embeds { plan.vocabulary() } else { 1 };
     let mut batch = Batch::default();
     for (sequence, positions) in chunks {
         let start = batch.tokens.len();

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use crate::{
     Argument, Batch, Error, RowRule, SequenceRows,
     contract::Contract,
-    plan::{Op, Plan, Rows, Word},
+    plan::{Op, Plan, Rows, Step, Word},
 };
 
 impl Plan {
@@ -27,7 +27,10 @@ impl Plan {
             let word = logits.word;
             contract.require("words", word == Word::F32, format!("{word:?}"), "F32")?;
         }
-        Ok(())
+        let samples = |step: &&Step| matches!(step.op, Op::Sample { .. });
+        let count = self.steps.iter().filter(samples).count();
+        let contract = Contract::new(self, self.steps.len(), "sampling");
+        contract.require("steps that sample", count <= 1, count, "1 at most")
     }
 
     /// The activation arguments of a step, in the order of its contract.
@@ -47,6 +50,7 @@ impl Plan {
             let expected = match kernel.rows {
                 RowRule::Tokens => Rows::Tokens,
                 RowRule::Same => self.buffer(contract.arguments[0].view.buffer).rows,
+                RowRule::Outputs => Rows::Outputs,
                 RowRule::Gather if argument.name == "out" => Rows::Outputs,
                 RowRule::Gather => Rows::Tokens,
             };
@@ -69,7 +73,8 @@ impl Batch {
     }
 
     /// Checks the batch against a plan and caches of `pages` pages of `page_size` tokens. Page tables
-    /// are checked only if the plan has caches.
+    /// are checked only if the plan has caches; [`Batch::check_chosen`] checks what refers to the
+    /// batch before.
     ///
     /// # Errors
     /// [`Error::Batch`] for the first thing that does not fit.
@@ -80,14 +85,14 @@ impl Batch {
         require("positions", found == rows, found, || format!("{rows}, one for each token"))?;
         let row = self.outputs.iter().find(|&&row| row as usize >= rows);
         require("output row", row.is_none(), row.unwrap_or(&0), || format!("fewer than {rows}"))?;
-        for step in &plan.steps {
-            if let Op::Embed { table, .. } = step.op {
-                let vocabulary = plan.weight(table).rows();
-                let token = self.tokens.iter().find(|&&token| token as usize >= vocabulary);
-                let expected = || format!("fewer than {vocabulary}");
-                require("token", token.is_none(), token.unwrap_or(&0), expected)?;
-            }
-        }
+        let vocabulary = plan.vocabulary();
+        let known = |token: u32| match Batch::chosen_output(token) {
+            Some(_) => plan.sampling().is_some(),
+            None => (token as usize) < vocabulary,
+        };
+        let token = self.tokens.iter().find(|&&token| !known(token));
+        require("token", token.is_none(), token.unwrap_or(&0), || format!("fewer than {vocabulary}"))?;
+        self.check_choices(plan)?;
         let mut next = 0;
         for sequence in &self.sequences {
             let (start, end) = (sequence.rows.start, sequence.rows.end);
@@ -99,6 +104,53 @@ impl Batch {
         }
         require("rows of all sequences", next == rows, next, || rows.to_string())?;
         if plan.caches.is_empty() { Ok(()) } else { self.check_pages(page_size, pages) }
+    }
+
+    fn check_choices(&self, plan: &Plan) -> Result<(), Error> {
+        let (found, outputs) = (self.choices.len(), self.outputs.len());
+        let Some((logits, _)) = plan.sampling() else {
+            return require("choices", found == 0, found, || "0, as the plan does not sample".into());
+        };
+        let fits = found == 0 || found == outputs;
+        require("choices", fits, found, || format!("0 or {outputs}, one for each output"))?;
+        self.choices.iter().try_for_each(|choice| choice.check(logits.len()))
+    }
+
+    /// Checks that a [`Chooser`](crate::Chooser) has a choice for every output.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] if not.
+    pub fn check_submission(&self) -> Result<(), Error> {
+        let (found, outputs) = (self.choices.len(), self.outputs.len());
+        require("choices", found == outputs, found, || format!("{outputs}, one for each output"))
+    }
+
+    /// Checks that the tokens made by [`Batch::chosen`] name outputs of a batch that had `outputs` of
+    /// them: the one before.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] for the first that does not.
+    pub fn check_chosen(&self, outputs: usize) -> Result<(), Error> {
+        let mut chosen = self.tokens.iter().filter_map(|&token| Batch::chosen_output(token));
+        let outside = chosen.find(|&output| output >= outputs);
+        require("chosen token", outside.is_none(), outside.unwrap_or(0), || {
+            format!("an output below {outputs} of the batch before")
+        })
+    }
+
+    /// Puts token ids in the place of those made by [`Batch::chosen`], given what the batch before
+    /// chose: for players whose host knows it.
+    ///
+    /// # Errors
+    /// As [`Batch::check_chosen`].
+    pub fn resolve(&mut self, chosen: &[u32], vocabulary: usize) -> Result<(), Error> {
+        self.check_chosen(chosen.len())?;
+        for token in &mut self.tokens {
+            if let Some(output) = Batch::chosen_output(*token) {
+                *token = if (chosen[output] as usize) < vocabulary { chosen[output] } else { 0 };
+            }
+        }
+        Ok(())
     }
 
     fn check_positions(&self, sequence: &SequenceRows) -> Result<(), Error> {
@@ -129,7 +181,7 @@ impl Batch {
     }
 }
 
-fn require(
+pub(crate) fn require(
     what: &'static str,
     holds: bool,
     found: impl ToString,

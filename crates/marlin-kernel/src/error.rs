@@ -37,3 +37,11 @@ pub enum Error {
         reason: String,
     },
 }
+
+impl Error {
+    /// What [`Chooser::collect`](crate::Chooser::collect) says when no batch waits.
+    pub fn nothing_submitted() -> Error {
+        let (found, expected) = ("0".to_owned(), "1 or more to collect".to_owned());
+        Error::Batch { what: "batches submitted", found, expected }
+    }
+}

@@ -17,6 +17,9 @@ pub enum Precision {
     Exact,
     /// Activations rounded to 8-bit integers before a product with a quantized weight.
     Int8Activations,
+    /// Activations and decoded weights rounded to f16 as operands of a product, f32 accumulation: what
+    /// matrix units multiply.
+    HalfOperands,
 }
 
 /// How far a player may be from the reference.
@@ -44,6 +47,8 @@ pub enum RowRule {
     Same,
     /// Inputs a row per token, `out` a row per output.
     Gather,
+    /// All a row per output.
+    Outputs,
 }
 
 /// What a step costs on a batch, for benches: divide by time and compare with the machine's peak.

@@ -28,6 +28,8 @@ pub mod moe_experts;
 pub mod moe_route;
 pub mod rms_norm;
 pub mod rope;
+pub mod sample;
+pub mod shader;
 pub mod simd;
 
 pub use agree::{CaseResult, StepDifference, check_player, compare_steps};
@@ -36,7 +38,7 @@ pub use compare::{Deviation, Failure};
 pub use contract::{Access, Argument};
 pub use error::Error;
 pub use kernel::{Cost, Kernel, Precision, RowRule, Tolerance};
-pub use player::{Batch, Player, SequenceRows};
+pub use player::{Batch, Chooser, Player, SequenceRows};
 pub use random::Random;
 pub use reference::ReferencePlayer;
 
@@ -56,6 +58,7 @@ pub static KERNELS: &[&Kernel] = &[
     &moe_route::KERNEL,
     &moe_experts::KERNEL,
     &gather::KERNEL,
+    &sample::KERNEL,
 ];
 
 impl Op {
@@ -74,6 +77,7 @@ impl Op {
             Op::MoeRoute { .. } => &moe_route::KERNEL,
             Op::MoeExperts { .. } => &moe_experts::KERNEL,
             Op::Gather { .. } => &gather::KERNEL,
+            Op::Sample { .. } => &sample::KERNEL,
         }
     }
 }

@@ -31,7 +31,7 @@ pub enum Rows {
 pub enum Word {
     /// IEEE single.
     F32,
-    /// Unsigned integer: chosen experts.
+    /// Unsigned integer: chosen experts, chosen tokens.
     U32,
 }
 
@@ -296,7 +296,8 @@ pub enum Op {
         /// F32, `top_k` wide; contiguous.
         weights: View,
     },
-    /// `out += sum_i weights[i] * down[e_i](activation(gate[e_i] x) * (up[e_i] x))`.
+    /// `out += sum_i weights[i] * down[e_i](activation(gate[e_i] x) * (up[e_i] x))`, and the same of the
+    /// shared expert with weight 1, last.
     MoeExperts {
         /// Contiguous input.
         x: View,
@@ -306,6 +307,8 @@ pub enum Op {
         weights: View,
         /// One set of matrices per expert.
         bank: Vec<Expert>,
+        /// An expert that every token uses, of the same sizes.
+        shared: Option<Expert>,
         /// The gate's function.
         activation: Activation,
         /// Contiguous output.
@@ -316,6 +319,15 @@ pub enum Op {
         /// Rows per token.
         x: View,
         /// Rows per output.
+        out: View,
+    },
+    /// Chooses a token from each output's logits, as the batch's [`Choice`](crate::sample::Choice)
+    /// says; plays nothing if the batch has none. A plan has one such step at most.
+    Sample {
+        /// A row per output, one column per token; contiguous.
+        logits: View,
+        /// U32, one column: the token. It outlives the batch: the next may name it as
+        /// [`Batch::chosen`](crate::Batch::chosen).
         out: View,
     },
 }
@@ -402,6 +414,29 @@ impl Plan {
     /// Adds a step.
     pub fn add_step(&mut self, label: &str, op: Op) {
         self.steps.push(Step { label: label.to_owned(), op });
+    }
+
+    /// Adds a buffer for the chosen tokens and the step that fills it.
+    pub fn add_sampling(&mut self, label: &str, logits: View) {
+        let out = self.add_buffer("chosen", Rows::Outputs, 1, Word::U32);
+        self.add_step(label, Op::Sample { logits, out });
+    }
+
+    /// The logits and the chosen tokens of the sampling step; `None` for a plan that does not sample.
+    pub fn sampling(&self) -> Option<(View, View)> {
+        self.steps.iter().find_map(|step| match step.op {
+            Op::Sample { logits, out } => Some((logits, out)),
+            _ => None,
+        })
+    }
+
+    /// Tokens that can be played: rows of the smallest embedding table; `usize::MAX` without one.
+    pub fn vocabulary(&self) -> usize {
+        let tables = self.steps.iter().filter_map(|step| match step.op {
+            Op::Embed { table, .. } => Some(self.weight(table).rows()),
+            _ => None,
+        });
+        tables.min().unwrap_or(usize::MAX)
     }
 
     /// Columns of the logits; 0 for a plan without.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use crate::{
     Error,
     plan::{BufferId, Plan},
+    sample::Choice,
 };
 
 /// The rows of one sequence in a batch, and where its cache rows are.
@@ -26,9 +27,9 @@ impl SequenceRows {
 }
 
 /// One step of generation: the tokens to run through the plan.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
-    /// Token ids, one per row.
+    /// Token ids, one per row; or [`Batch::chosen`].
     pub tokens: Vec<u32>,
     /// Position of each token in its sequence; consecutive within a sequence, and all positions
     /// before the first were played earlier.
@@ -37,6 +38,28 @@ pub struct Batch {
     pub sequences: Vec<SequenceRows>,
     /// Rows whose logits are wanted, in the order of the logits' rows.
     pub outputs: Vec<u32>,
+    /// How the token after each output is chosen, one per output; empty where the caller chooses: then
+    /// the plan's sampling step does nothing.
+    pub choices: Vec<Choice>,
+}
+
+impl Batch {
+    const CHOSEN: u32 = 1 << 31;
+
+    /// In place of a token id: the token that the batch played before chose for its output `output`,
+    /// which the caller need not know. Where that is no token of the embedding table (the output had
+    /// no distribution), token 0 is played.
+    ///
+    /// Panics if `output` takes more than 31 bits.
+    pub const fn chosen(output: u32) -> u32 {
+        assert!(output < Batch::CHOSEN, "an output takes 31 bits");
+        Batch::CHOSEN | output
+    }
+
+    /// The output that [`Batch::chosen`] made this token of; `None` for a token id.
+    pub const fn chosen_output(token: u32) -> Option<usize> {
+        if token & Batch::CHOSEN == 0 { None } else { Some((token & !Batch::CHOSEN) as usize) }
+    }
 }
 
 /// A device that plays one plan.
@@ -93,4 +116,28 @@ pub trait Player: Send {
             None => Ok(Vec::new()),
         }
     }
+
+    /// The player as one that need not be waited for; `None` if it cannot or its plan does not sample.
+    fn chooser(&mut self) -> Option<&mut dyn Chooser> {
+        None
+    }
+}
+
+/// A player that chooses tokens itself and plays batches in the order they were submitted, so that
+/// the caller prepares the next one meanwhile.
+pub trait Chooser {
+    /// Plays the whole plan and its sampling step, without waiting for the result.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] when the batch does not fit, or has no choice for an output; [`Error::Device`]
+    /// when the device fails. The batch was not submitted then.
+    fn submit(&mut self, batch: &Batch) -> Result<(), Error>;
+
+    /// Waits for the oldest batch not yet collected and returns the tokens chosen, one per output;
+    /// [`NO_TOKEN`](crate::sample::NO_TOKEN) where the logits are no distribution.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] when no batch waits; [`Error::Device`] when the device failed: then the batch
+    /// counts as collected and its cache rows are unspecified.
+    fn collect(&mut self) -> Result<Vec<u32>, Error>;
 }

@@ -3,10 +3,10 @@
 //! The oracle for kernels and whole models. Buffers and caches hold f32, kernels accumulate in f64
 //! and round once. A buffer that no step and no caller has written since `begin` is NaN.
 
-use std::ops::Range;
+use std::{collections::VecDeque, ops::Range};
 
 use crate::{
-    Batch, Error, Player,
+    Batch, Chooser, Error, Player,
     plan::{BufferId, CacheId, Plan, View, WeightId},
 };
 
@@ -15,6 +15,8 @@ use crate::{
 pub struct ReferencePlayer {
     plan: Plan,
     memory: Memory,
+    /// Tokens of submitted batches, oldest first.
+    submitted: VecDeque<Vec<u32>>,
 }
 
 impl ReferencePlayer {
@@ -32,7 +34,7 @@ impl ReferencePlayer {
             buffers: plan.buffers.iter().map(|buffer| matrix(buffer.width, 0)).collect(),
             caches: plan.caches.iter().map(|cache| matrix(cache.width, page_size * pages)).collect(),
         };
-        Ok(ReferencePlayer { plan, memory })
+        Ok(ReferencePlayer { plan, memory, submitted: VecDeque::new() })
     }
 }
 
@@ -55,11 +57,13 @@ impl Player for ReferencePlayer {
 
     fn begin(&mut self, batch: &Batch) -> Result<(), Error> {
         batch.check(&self.plan, self.memory.page_size, self.memory.pages)?;
+        let mut batch = batch.clone();
+        batch.resolve(&self.chosen(), self.plan.vocabulary())?;
         for (buffer, matrix) in self.plan.buffers.iter().zip(&mut self.memory.buffers) {
             matrix.values.clear();
             matrix.values.resize(batch.rows(buffer.rows) * buffer.width, f32::NAN);
         }
-        self.memory.batch = batch.clone();
+        self.memory.batch = batch;
         Ok(())
     }
 
@@ -82,6 +86,31 @@ impl Player for ReferencePlayer {
         }
         held.copy_from_slice(values);
         Ok(())
+    }
+
+    fn chooser(&mut self) -> Option<&mut dyn Chooser> {
+        self.plan.sampling().is_some().then_some(self)
+    }
+}
+
+impl Chooser for ReferencePlayer {
+    fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
+        batch.check_submission()?;
+        self.begin(batch)?;
+        self.run(0..self.plan.steps.len())?;
+        self.submitted.push_back(self.chosen());
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<Vec<u32>, Error> {
+        self.submitted.pop_front().ok_or_else(Error::nothing_submitted)
+    }
+}
+
+impl ReferencePlayer {
+    /// What the batch chose that was played last.
+    fn chosen(&self) -> Vec<u32> {
+        self.plan.sampling().map_or_else(Vec::new, |(_, out)| self.memory.load_words(&out))
     }
 }
 

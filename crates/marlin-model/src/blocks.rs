@@ -175,7 +175,7 @@ impl GatedMlp {
     }
 }
 
-/// A router and its experts; the result is added to the output.
+/// A router, its experts and those that every token uses; the result is added to the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Experts {
     /// Experts there are.
@@ -186,6 +186,8 @@ pub struct Experts {
     pub routing: Routing,
     /// Whether the router has a bias for the choice.
     pub choice_bias: bool,
+    /// Columns between of the shared experts, all together; 0 for none.
+    pub shared: usize,
 }
 
 impl Experts {
@@ -210,17 +212,29 @@ impl Experts {
             Op::MoeRoute { logits, bias, routing: self.routing, experts, weights },
         );
 
-        let mut bank = Vec::with_capacity(self.count);
-        for index in 0..self.count {
-            let expert = format!("{name}.experts.{index}");
-            bank.push(Expert {
-                gate: b.matrix(&format!("{expert}.gate_proj.weight"), self.intermediate, h.len())?,
-                up: b.matrix(&format!("{expert}.up_proj.weight"), self.intermediate, h.len())?,
-                down: b.matrix(&format!("{expert}.down_proj.weight"), out.len(), self.intermediate)?,
-            });
-        }
+        let bank = (0..self.count).map(|index| self.expert(b, &format!("{name}.experts.{index}"), h, out));
+        let bank = bank.collect::<Result<Vec<Expert>, Error>>()?;
+        // An expert as wide as the others is one more of them; another width is a step of its own.
+        let alike = self.shared == self.intermediate;
+        let shared_name = format!("{name}.shared_experts");
+        let shared = if alike { Some(self.expert(b, &shared_name, h, out)?) } else { None };
         let activation = Activation::Silu;
-        b.step(format!("{name}.experts"), Op::MoeExperts { x: h, experts, weights, bank, activation, out });
-        Ok(())
+        b.step(
+            format!("{name}.experts"),
+            Op::MoeExperts { x: h, experts, weights, bank, shared, activation, out },
+        );
+        if alike || self.shared == 0 {
+            return Ok(());
+        }
+        let mlp = GatedMlp { intermediate: self.shared, activation, bias: false };
+        mlp.add(b, &shared_name, h, Output { view: out, accumulate: true })
+    }
+
+    fn expert(&self, b: &mut Builder<'_>, name: &str, h: View, out: View) -> Result<Expert, Error> {
+        Ok(Expert {
+            gate: b.matrix(&format!("{name}.gate_proj.weight"), self.intermediate, h.len())?,
+            up: b.matrix(&format!("{name}.up_proj.weight"), self.intermediate, h.len())?,
+            down: b.matrix(&format!("{name}.down_proj.weight"), out.len(), self.intermediate)?,
+        })
     }
 }

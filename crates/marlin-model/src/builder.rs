@@ -162,6 +162,7 @@ impl<'a> Builder<'a> {
         };
         let product = Product { weight, bias: None, out: logits, accumulate: false };
         self.step("lm_head", Op::MatMul { x: hidden, products: vec![product] });
+        self.plan.add_sampling("sample", logits);
         self.plan.logits = Some(logits.buffer);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use marlin_kernel::{
     Batch, Error, Player, SequenceRows,
     plan::{BufferId, Op, Plan, View},
+    sample::Choice,
 };
 
 use crate::tiny_model;
@@ -29,6 +30,7 @@ pub fn play_in_chunks(player: &mut dyn Player, tokens: &[u32], len: usize) -> Re
             positions: (first..first + rows as u32).collect(),
             sequences: vec![SequenceRows { rows: 0..rows, pages: pages.clone() }],
             outputs: (0..rows as u32).collect(),
+            ..Batch::default()
         };
         logits.extend(player.play(&batch)?);
     }
@@ -61,16 +63,19 @@ fn refuses_bad_batches(make: &Make<'_>) {
         positions: vec![0, 1],
         sequences: vec![SequenceRows { rows: 0..2, pages: vec![1] }],
         outputs: vec![1],
+        ..Batch::default()
     };
     player.begin(&good).expect("the good batch fits");
     type Change = fn(&mut Batch);
-    let bad: [(&str, Change); 6] = [
+    let bad: [(&str, Change); 8] = [
         ("an unknown token", |batch| batch.tokens[0] = u32::MAX),
         ("a position too few", |batch| batch.positions.truncate(1)),
         ("a position left out", |batch| batch.positions[1] = 2),
         ("a page that does not exist", |batch| batch.sequences[0].pages[0] = 2),
         ("a row that belongs to no sequence", |batch| batch.sequences[0].rows.end = 1),
         ("an output that does not exist", |batch| batch.outputs[0] = 2),
+        ("a token that no batch before chose", |batch| batch.tokens[0] = Batch::chosen(1)),
+        ("more choices than outputs", |batch| batch.choices = vec![Choice::default(); 2]),
     ];
     for (what, change) in bad {
         let mut batch = good.clone();
@@ -88,6 +93,7 @@ fn moves_buffers_whole(make: &Make<'_>) {
         positions: vec![4, 5, 6],
         sequences: vec![SequenceRows { rows: 0..3, pages: vec![1] }],
         outputs: vec![1],
+        ..Batch::default()
     };
     player.begin(&batch).expect("the batch fits");
     for (at, buffer) in plan.buffers.iter().enumerate() {
@@ -129,7 +135,7 @@ fn chooses_experts_that_exist(make: &Make<'_>) {
         tokens: vec![0],
         positions: vec![0],
         sequences: vec![SequenceRows { rows: 0..1, pages: vec![0] }],
-        outputs: vec![],
+        ..Batch::default()
     };
     player.begin(&batch).expect("the batch fits");
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

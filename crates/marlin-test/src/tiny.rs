@@ -60,6 +60,7 @@ impl Model {
         self.norm("norm", last, last);
         let head = self.matrix("head", VOCABULARY, self.hidden);
         self.product("head", last, &[(head, logits, false)]);
+        self.plan.add_sampling("sample", logits);
         self.plan.logits = Some(logits.buffer);
     }
 
@@ -112,7 +113,7 @@ impl Model {
         self.product(&format!("{label}.down"), gate, &[(w_down, out, true)]);
     }
 
-    /// Routed experts onto the residual, and a shared layer added from a buffer of its own.
+    /// Routed experts and a shared one onto the residual, and a layer added from a buffer of its own.
     fn experts(&mut self, label: &str, x: View, out: View, intermediate: usize) {
         let logits = self.buffer("router logits", EXPERTS);
         let router = self.dense("router", EXPERTS, self.hidden);
@@ -133,15 +134,15 @@ impl Model {
         self.plan
             .add_step(&format!("{label}.route"), Op::MoeRoute { logits, bias, routing, experts, weights });
         let hidden = self.hidden;
-        let bank = (0..EXPERTS)
+        let mut bank: Vec<Expert> = (0..=EXPERTS)
             .map(|_| Expert {
                 gate: self.matrix("expert gate", intermediate, hidden),
                 up: self.matrix("expert up", intermediate, hidden),
                 down: self.matrix("expert down", hidden, intermediate),
             })
             .collect();
-        let activation = Activation::Silu;
-        self.plan.add_step(label, Op::MoeExperts { x, experts, weights, bank, activation, out });
+        let (shared, activation) = (bank.pop(), Activation::Silu);
+        self.plan.add_step(label, Op::MoeExperts { x, experts, weights, bank, shared, activation, out });
         let shared = self.buffer("shared", hidden);
         let weight = self.matrix("shared", hidden, hidden);
         self.product(&format!("{label}.shared"), x, &[(weight, shared, false)]);

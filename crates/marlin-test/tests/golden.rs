@@ -80,6 +80,7 @@ fn logits(player: &mut CpuPlayer, tokens: &[u32], chunk: usize) -> Vec<f32> {
             positions: (start..start + tokens.len()).map(|position| position as u32).collect(),
             sequences: vec![SequenceRows { rows: 0..tokens.len(), pages: pages.clone() }],
             outputs: (0..tokens.len() as u32).collect(),
+            ..Batch::default()
         };
         all.extend(player.play(&batch).unwrap());
     }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use marlin_kernel::{
     Batch, CaseResult, Error, Failure, KERNELS, Player, Precision, ReferencePlayer, SequenceRows,
-    check_player, compare_steps, plan::Plan,
+    check_player, compare_steps, plan::Plan, sample::Choice,
 };
 use marlin_test::{Exception, Sabotage, Saboteur, agree, tiny_model};
 
@@ -97,6 +97,7 @@ fn the_first_wrong_step_of_a_model_is_found() {
             SequenceRows { rows: 1..4, pages: vec![0] },
         ],
         outputs: vec![2, 3],
+        choices: vec![Choice::default(); 2],
     };
     let plan = tiny_model("bf16");
     let mut truth = reference(plan.clone(), 16, 2).unwrap();

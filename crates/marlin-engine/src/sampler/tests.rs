@@ -1,7 +1,5 @@
 //! Samples against an obvious reference: f64, full sort, probabilities written out.
 
-use proptest::prelude::*;
-
 use super::*;
 
 /// The probability of each token by the definitions on [`Sampling`], step by step.
@@ -50,11 +48,8 @@ fn reference(sampling: &Sampling, logits: &[f32], prompt: &[u32], answer: &[u32]
 /// Tokens drawn by a fresh sampler for each seed.
 fn draw(sampling: &Sampling, logits: &[f32], prompt: &[u32], answer: &[u32], seed: u64) -> u32 {
     let mut sampler = Sampler::new(Sampling { seed: Some(seed), ..sampling.clone() }, prompt);
-    if sampling.penalizes() {
-        for &token in answer {
-            *sampler.seen.entry(token).or_insert(0) += 1;
-        }
-    }
+    answer.iter().for_each(|&token| sampler.accept(token));
+    sampler.sampled = 0;
     sampler.sample(logits, &mut Scratch::default()).unwrap()
 }
 
@@ -172,24 +167,6 @@ fn edges_of_each_filter() {
 }
 
 #[test]
-fn ties_go_to_the_lower_token() {
-    let row = [1.0, 5.0, 5.0, -0.0, 5.0];
-    assert_eq!(draw(&Sampling { temperature: 0.0, ..PLAIN }, &row, &[], &[], 0), 1);
-    let kept = |sampling| -> Vec<u32> {
-        let mut drawn: Vec<u32> = (0..200).map(|seed| draw(&sampling, &row, &[], &[], seed)).collect();
-        drawn.sort_unstable();
-        drawn.dedup();
-        drawn
-    };
-    assert_eq!(kept(Sampling { top_k: 2, ..PLAIN }), [1, 2]);
-    assert_eq!(kept(Sampling { top_p: 0.6, ..PLAIN }), [1, 2]);
-    assert_eq!(kept(Sampling { min_p: 1.0, ..PLAIN }), [1, 2, 4]);
-    // Half of four equal tokens is reached by two exactly.
-    let half = Sampling { top_p: 0.5, ..PLAIN };
-    assert!((0..200).all(|seed| draw(&half, &[7.0; 4], &[], &[], seed) < 2));
-}
-
-#[test]
 fn extreme_rows() {
     let low = [f32::MIN, f32::NEG_INFINITY, f32::MIN, f32::NEG_INFINITY];
     for sampling in [
@@ -216,23 +193,6 @@ fn extreme_rows() {
             Sampling { logit_bias: vec![(0, f32::NEG_INFINITY), (1, f32::NEG_INFINITY)], ..sampling };
         assert_eq!(sample(&[0.0, 1.0], biased), Err(BadLogits::NoToken { tokens: 2 }));
     }
-}
-
-#[test]
-fn penalties_by_hand() {
-    // Token 0 in the prompt, 1 sampled twice, 2 never.
-    let sampling = Sampling {
-        repetition_penalty: 2.0,
-        frequency_penalty: 0.25,
-        presence_penalty: 0.5,
-        logit_bias: vec![(2, -1.0)],
-        ..PLAIN
-    };
-    let mut sampler = Sampler::new(sampling, &[0, 0]);
-    sampler.seen.insert(1, 2);
-    let mut copy = Vec::new();
-    assert_eq!(sampler.adjusted(&[4.0, 3.0, 2.0], &mut copy), [2.0, 0.5, 1.0]);
-    assert_eq!(sampler.adjusted(&[-4.0, -3.0, 2.0], &mut copy), [-8.0, -7.0, 1.0]);
 }
 
 #[test]
@@ -267,44 +227,25 @@ fn argmax(row: &[f32]) -> u32 {
     (0u32..).zip(row).max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0
 }
 
-proptest! {
-    /// The cutoff keeps exactly the reference's support, with and without ties.
-    #[test]
-    fn the_cutoff_keeps_the_support(
-        levels in prop::collection::vec(0u32..2000, 1..700),
-        steps in prop_oneof![Just(1u32), Just(2000), Just(100)],
-        temperature in 0.05f32..3.0,
-        top_k in prop_oneof![Just(0usize), 1usize..800],
-        top_p in prop_oneof![Just(1.0f32), Just(0.0), 0.0f32..1.0],
-        min_p in prop_oneof![Just(0.0f32), Just(1.0), 0.0f32..1.0],
-    ) {
-        let row: Vec<f32> = levels.iter().map(|level| (level / steps * steps) as f32 / 500.0).collect();
-        let sampling = Sampling { temperature, top_k, top_p, min_p, ..PLAIN };
-        let expected = reference(&sampling, &row, &[], &[]);
-        let max = row.iter().copied().fold(f32::MIN, f32::max);
-        let ranked = Row { logits: &row, max, temperature };
-        let cutoff = ranked.cutoff(&sampling, &mut Vec::new());
-        let kept: Vec<u32> = ranked.kept(cutoff).map(|(token, _)| token).collect();
-        let possible = |&token: &u32| expected[token as usize] > 0.0;
-        let support: Vec<u32> = (0..row.len() as u32).filter(possible).collect();
-        prop_assert_eq!(kept, support);
+#[test]
+fn a_choice_says_what_sampling_does() {
+    let sampling = Sampling { temperature: 0.9, presence_penalty: 1.0, seed: Some(5), ..PLAIN };
+    let mut sampler = Sampler::new(sampling, &[3, 1, 3]);
+    let (row, mut scratch) = (logits(), Scratch::default());
+    let mut own = 0;
+    for pending in [false, true, true, true] {
+        // The choice after a token that is not known yet is the one after it, own token included.
+        let choice = sampler.choice(pending).unwrap();
+        if pending {
+            sampler.accept(own);
+        }
+        assert_eq!(choice.own, pending);
+        let chosen = choose(&row, &choice, own, &mut scratch.choice).unwrap();
+        let mut twin = sampler.clone();
+        assert_eq!(twin.sample(&row, &mut scratch).unwrap(), chosen);
+        own = chosen;
     }
-
-    /// Any share of the mass picks a kept token, and the picks in order of the share are in order.
-    #[test]
-    fn any_share_picks_a_kept_token(
-        row in prop::collection::vec(-20.0f32..20.0, 1..200),
-        shares in prop::collection::vec(0.0f64..1.0, 1..20),
-        top_k in 0usize..20,
-    ) {
-        let max = row.iter().copied().fold(f32::MIN, f32::max);
-        let ranked = Row { logits: &row, max, temperature: 1.0 };
-        let cutoff = ranked.cutoff(&Sampling { top_k, ..PLAIN }, &mut Vec::new());
-        let mut shares = shares;
-        shares.extend([0.0, 1.0 - f64::EPSILON]);
-        shares.sort_by(f64::total_cmp);
-        let picks: Vec<u32> = shares.iter().map(|&share| ranked.pick(cutoff, share)).collect();
-        prop_assert!(picks.is_sorted());
-        prop_assert!(picks.iter().all(|&token| ranked.kept(cutoff).any(|(kept, _)| kept == token)));
-    }
+    assert_eq!(sampler.choice.seen.iter().map(|seen| seen.1).sum::<u32>(), 3);
+    let biased = Sampler::new(Sampling { logit_bias: vec![(0, 1.0)], ..PLAIN }, &[]);
+    assert_eq!(biased.choice(false), None);
 }

@@ -1,13 +1,13 @@
 //! How far a candidate is from a reference on the same windows, in one process.
 
-use marlin_kernel::Player;
+use marlin_kernel::{Player, sample::softmax};
 
 use super::{
     Broken, Estimate, Perplexity, Windows,
     perplexity::{each_position, play},
     quantile,
 };
-use crate::{BadLogits, Error, softmax};
+use crate::{BadLogits, Error};
 
 /// Below this share of equal first choices the candidate is no version of the reference.
 const MIN_AGREEMENT: f64 = 0.6;

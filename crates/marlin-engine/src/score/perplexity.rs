@@ -1,10 +1,10 @@
 //! Perplexity of given text.
 
-use marlin_kernel::Player;
+use marlin_kernel::{Player, sample::softmax};
 use rayon::prelude::*;
 
 use super::{Broken, Estimate, Windows, windows::Pass};
-use crate::{BadLogits, Error, softmax};
+use crate::{BadLogits, Error};
 
 /// What one model thinks of a text, position by position.
 #[derive(Clone, Debug, PartialEq)]

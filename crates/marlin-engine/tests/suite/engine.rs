@@ -16,7 +16,12 @@ use crate::fake::{Control, FakePlayer, logits_after};
 const VOCAB: usize = 29;
 
 fn engine(pages: usize, page_size: usize, limits: Limits) -> (Engine, Arc<Mutex<Control>>) {
-    let player = FakePlayer::new(VOCAB, pages, page_size);
+    engine_of(pages, page_size, limits, false)
+}
+
+/// The same with a player that chooses tokens itself, or not.
+fn engine_of(pages: usize, page_size: usize, limits: Limits, chooses: bool) -> (Engine, Arc<Mutex<Control>>) {
+    let player = FakePlayer::new(VOCAB, pages, page_size).choosing(chooses);
     let control = Arc::clone(&player.control);
     (Engine::new(Box::new(player), limits).unwrap(), control)
 }
@@ -76,7 +81,13 @@ fn drain(engine: &mut Engine) -> HashMap<SequenceId, Output> {
             outputs.entry(event.sequence).or_default().push(event);
         }
     }
+    settle(engine);
     outputs
+}
+
+/// Collects what may still be in flight: nothing that an event could come of.
+fn settle(engine: &mut Engine) {
+    assert_eq!(engine.step().unwrap(), []);
 }
 
 fn any_request() -> impl Strategy<Value = Request> {
@@ -108,8 +119,8 @@ fn any_request() -> impl Strategy<Value = Request> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
-    /// Page size, number of pages, batch size, neighbours, time of arrival and cancelled neighbours
-    /// change nothing in what a sequence gets; afterwards all pages are free.
+    /// Page size, number of pages, batch size, neighbours, time of arrival, cancelled neighbours and
+    /// who chooses the tokens change nothing in what a sequence gets; afterwards all pages are free.
     #[test]
     fn a_sequence_depends_on_its_request_alone(
         requests in prop::collection::vec(
@@ -120,10 +131,11 @@ proptest! {
         spare_pages in 0usize..20,
         max_sequences in 1usize..6,
         spare_rows in 0usize..12,
+        chooses in any::<bool>(),
     ) {
         let pages = 45usize.div_ceil(page_size) + spare_pages;
         let rows = max_sequences + spare_rows;
-        let (mut engine, control) = engine(pages, page_size, limits(rows, max_sequences));
+        let (mut engine, control) = engine_of(pages, page_size, limits(rows, max_sequences), chooses);
         let context = engine.context();
         let mut live: HashMap<SequenceId, (usize, Output)> = HashMap::new();
         let mut cancelled = Vec::new();
@@ -157,6 +169,7 @@ proptest! {
             }
             prop_assert!(step < 20_000, "no progress");
         }
+        settle(&mut engine);
         prop_assert_eq!(engine.usage().pages_free, pages, "pages leaked");
         prop_assert!(control.lock().unwrap().largest <= rows);
         for (id, (index, output)) in live {
@@ -204,16 +217,32 @@ fn greedy(prompt: Vec<u32>, max_tokens: usize) -> Request {
     Request { prompt, max_tokens: Some(max_tokens), ..Request::default() }
 }
 
+/// Sampled with every step that changes logits.
+fn seeded(prompt: Vec<u32>, max_tokens: usize) -> Request {
+    let sampling = Sampling {
+        temperature: 0.8,
+        top_p: 0.95,
+        repetition_penalty: 1.1,
+        presence_penalty: 0.3,
+        frequency_penalty: 0.2,
+        seed: Some(11),
+        ..Sampling::default()
+    };
+    Request { sampling, ..greedy(prompt, max_tokens) }
+}
+
 #[test]
 fn preemption_happens_and_changes_nothing() {
     // Four sequences of up to 32 tokens in 16 pages of 4: half of them do not fit together.
-    let (mut engine, _) = engine(16, 4, limits(16, 4));
-    let requests: Vec<_> = (0..4).map(|salt| greedy(prompt(8, salt), 24)).collect();
-    let ids: Vec<_> = requests.iter().map(|request| engine.add(request.clone()).unwrap()).collect();
-    let outputs = drain(&mut engine);
-    assert!(engine.usage().preemptions > 0);
-    for (id, request) in ids.iter().zip(&requests) {
-        assert_eq!(outputs[id], alone(request, 64));
+    for chooses in [false, true] {
+        let (mut engine, _) = engine_of(16, 4, limits(16, 4), chooses);
+        let requests: Vec<_> = (0..4).map(|salt| greedy(prompt(8, salt), 24)).collect();
+        let ids: Vec<_> = requests.iter().map(|request| engine.add(request.clone()).unwrap()).collect();
+        let outputs = drain(&mut engine);
+        assert!(engine.usage().preemptions > 0);
+        for (id, request) in ids.iter().zip(&requests) {
+            assert_eq!(outputs[id], alone(request, 64));
+        }
     }
 }
 
@@ -336,41 +365,107 @@ fn contradicting_limits_are_refused() {
 
 #[test]
 fn a_failed_batch_changes_nothing_and_can_be_tried_again() {
-    let (mut engine, control) = engine(30, 2, limits(5, 3));
-    let requests: Vec<_> = (0..3).map(|salt| greedy(prompt(7, salt), 6)).collect();
-    let ids: Vec<_> = requests.iter().map(|request| engine.add(request.clone()).unwrap()).collect();
-    let mut outputs: HashMap<SequenceId, Output> = HashMap::new();
-    for round in 0.. {
-        control.lock().unwrap().failures = usize::from(round % 2 == 0);
-        match engine.step() {
-            Ok(events) => {
-                events.into_iter().for_each(|event| outputs.entry(event.sequence).or_default().push(event))
+    for chooses in [false, true] {
+        let (mut engine, control) = engine_of(30, 2, limits(5, 3), chooses);
+        let requests: Vec<_> = (0..3).map(|salt| seeded(prompt(7, salt), 6)).collect();
+        let ids: Vec<_> = requests.iter().map(|request| engine.add(request.clone()).unwrap()).collect();
+        let mut outputs: HashMap<SequenceId, Output> = HashMap::new();
+        let mut errors = Vec::new();
+        for round in 0.. {
+            control.lock().unwrap().failures = usize::from(round % 3 == 0);
+            control.lock().unwrap().losses = usize::from(round % 7 == 4);
+            match engine.step() {
+                Ok(events) => events
+                    .into_iter()
+                    .for_each(|event| outputs.entry(event.sequence).or_default().push(event)),
+                Err(error) => errors.push(error.to_string()),
             }
-            Err(error) => assert_eq!(error.to_string(), "fake: told to fail"),
+            if engine.is_idle() {
+                break;
+            }
         }
-        if engine.is_idle() {
-            break;
+        assert!(errors.contains(&"fake: told to fail".to_owned()));
+        assert_eq!(errors.contains(&"fake: told to lose".to_owned()), chooses);
+        for (id, request) in ids.iter().zip(&requests) {
+            assert_eq!(outputs[id], alone(request, 60));
         }
-    }
-    for (id, request) in ids.iter().zip(&requests) {
-        assert_eq!(outputs[id], alone(request, 60));
     }
 }
 
 #[test]
 fn unusable_logits_end_one_sequence_only() {
-    let (mut engine, control) = engine(30, 2, limits(16, 3));
-    let (bad, good) = (greedy(prompt(5, 1), 6), greedy(prompt(5, 2), 6));
-    let fate = alone(&bad, 60);
-    let history: Vec<u32> = bad.prompt.iter().chain(&fate.tokens[..2]).copied().collect();
-    control.lock().unwrap().poison = Some(history);
-    let (bad_id, good_id) = (engine.add(bad).unwrap(), engine.add(good.clone()).unwrap());
-    let outputs = drain(&mut engine);
-    assert_eq!(outputs[&good_id], alone(&good, 60));
-    assert_eq!(outputs[&bad_id].tokens, fate.tokens[..2]);
-    let finish = outputs[&bad_id].finish.as_ref();
-    assert!(matches!(finish, Some(Finish::Failed(BadLogits::NotFinite { token: 0, .. }))), "{finish:?}");
+    for chooses in [false, true] {
+        let (mut engine, control) = engine_of(30, 2, limits(16, 3), chooses);
+        let (bad, good) = (greedy(prompt(5, 1), 6), greedy(prompt(5, 2), 6));
+        let fate = alone(&bad, 60);
+        let history: Vec<u32> = bad.prompt.iter().chain(&fate.tokens[..2]).copied().collect();
+        control.lock().unwrap().poison = Some(history);
+        let (bad_id, good_id) = (engine.add(bad).unwrap(), engine.add(good.clone()).unwrap());
+        let outputs = drain(&mut engine);
+        assert_eq!(outputs[&good_id], alone(&good, 60));
+        assert_eq!(outputs[&bad_id].tokens, fate.tokens[..2]);
+        let finish = outputs[&bad_id].finish.as_ref();
+        match chooses {
+            true => assert_eq!(finish, Some(&Finish::Failed(BadLogits::Unusable))),
+            false => assert!(
+                matches!(finish, Some(Finish::Failed(BadLogits::NotFinite { token: 0, .. }))),
+                "{finish:?}"
+            ),
+        }
+        assert_eq!(engine.usage().pages_free, 30);
+    }
+}
+
+#[test]
+fn a_player_that_chooses_is_given_the_next_batch_first() {
+    let (mut engine, control) = engine_of(30, 4, limits(16, 3), true);
+    let (short, long) = (greedy(prompt(5, 1), 4), seeded(prompt(6, 2), 9));
+    engine.add(short).unwrap();
+    engine.add(long).unwrap();
+    assert_eq!(engine.step().unwrap(), []);
+    drain(&mut engine);
+    let control = control.lock().unwrap();
+    // The prompts and all tokens but the last of each: none is played in vain.
+    assert_eq!(control.rows, 5 + 3 + 6 + 8);
+    assert_eq!((control.batches, control.ahead), (9, 8));
+}
+
+#[test]
+fn pages_of_a_sequence_that_ended_are_free_when_nothing_writes_to_them() {
+    let (mut engine, _) = engine_of(30, 4, limits(16, 3), true);
+    let mut request = greedy(prompt(5, 1), 9);
+    request.stop_tokens = vec![alone(&request, 60).tokens[0]];
+    engine.add(request).unwrap();
+    engine.step().unwrap();
+    let events = engine.step().unwrap();
+    assert!(matches!(events[0].finish, Some(Finish::StopToken(_))), "{events:?}");
+    assert!(engine.is_idle());
+    assert_eq!(engine.usage().pages_free, 28);
+    settle(&mut engine);
     assert_eq!(engine.usage().pages_free, 30);
+}
+
+#[test]
+fn a_request_that_only_the_host_can_sample_is_served_among_others() {
+    let (mut engine, control) = engine_of(60, 4, limits(16, 3), true);
+    let plain = seeded(prompt(5, 1), 20);
+    let biased = Request {
+        sampling: Sampling { logit_bias: vec![(3, 5.0)], ..Sampling::default() },
+        ..greedy(prompt(4, 2), 5)
+    };
+    let first = engine.add(plain.clone()).unwrap();
+    let mut outputs: HashMap<SequenceId, Output> = HashMap::new();
+    for _ in 0..4 {
+        engine.step().unwrap().into_iter().for_each(|event| outputs.entry(first).or_default().push(event));
+    }
+    let second = engine.add(biased.clone()).unwrap();
+    for (id, output) in drain(&mut engine) {
+        let found = outputs.entry(id).or_default();
+        found.tokens.extend(output.tokens);
+        found.finish = output.finish;
+    }
+    assert_eq!((&outputs[&first], &outputs[&second]), (&alone(&plain, 60), &alone(&biased, 60)));
+    assert!(control.lock().unwrap().ahead > 10);
 }
 
 #[test]

@@ -6,13 +6,15 @@
 //! given to another sequence, or lies at the wrong place in the table is an error.
 
 use std::{
+    collections::VecDeque,
     ops::Range,
     sync::{Arc, Mutex},
 };
 
 use marlin_kernel::{
-    Batch, Error, Player,
+    Batch, Chooser, Error, Player, SequenceRows,
     plan::{BufferId, Plan, Rows, Word},
+    sample::{NO_TOKEN, reference},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +31,12 @@ pub struct Control {
     pub batches: usize,
     /// Rows of the largest batch.
     pub largest: usize,
+    /// Rows of all batches.
+    pub rows: usize,
+    /// Batches submitted while the one before was not collected.
+    pub ahead: usize,
+    /// Lose what this many coming collected batches chose.
+    pub losses: usize,
     /// Fail this many coming batches after their cache was written.
     pub failures: usize,
     /// Logits after exactly this history start with a NaN.
@@ -44,6 +52,11 @@ pub struct FakePlayer {
     page_size: usize,
     cache: Vec<Option<Slot>>,
     outputs: Vec<u64>,
+    chooses: bool,
+    /// Batches submitted and not collected, with what was chosen.
+    submitted: VecDeque<(Batch, Vec<u32>)>,
+    /// What the batch chose that was submitted last.
+    chosen: Vec<u32>,
     pub control: Arc<Mutex<Control>>,
 }
 
@@ -52,7 +65,21 @@ impl FakePlayer {
         let mut plan = Plan::default();
         plan.logits = Some(plan.add_buffer("logits", Rows::Outputs, vocab_size, Word::F32).buffer);
         let cache = vec![None; pages * page_size];
-        FakePlayer { plan, page_size, cache, outputs: Vec::new(), control: Arc::default() }
+        FakePlayer {
+            plan,
+            page_size,
+            cache,
+            outputs: Vec::new(),
+            chooses: false,
+            submitted: VecDeque::new(),
+            chosen: Vec::new(),
+            control: Arc::default(),
+        }
+    }
+
+    /// The same player, able to choose tokens itself or not.
+    pub fn choosing(self, chooses: bool) -> FakePlayer {
+        FakePlayer { chooses, ..self }
     }
 
     fn slot(&self, pages: &[u32], position: usize) -> usize {
@@ -131,7 +158,9 @@ impl Player for FakePlayer {
     }
 
     fn begin(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.check(batch)?;
+        let mut batch = batch.clone();
+        batch.resolve(&self.chosen, self.plan.vocab_size())?;
+        self.check(&batch)?;
         let mut histories = Vec::new();
         for sequence in &batch.sequences {
             let first = batch.positions[sequence.rows.start] as usize;
@@ -152,6 +181,7 @@ impl Player for FakePlayer {
         }
         control.batches += 1;
         control.largest = control.largest.max(batch.tokens.len());
+        control.rows += batch.tokens.len();
         Ok(())
     }
 
@@ -184,6 +214,59 @@ impl Player for FakePlayer {
     fn write(&mut self, _: BufferId, values: &[f32]) -> Result<(), Error> {
         refuse("values", values.len().to_string(), "the fake has no buffer to write".to_owned())
     }
+
+    fn chooser(&mut self) -> Option<&mut dyn Chooser> {
+        if self.chooses { Some(self) } else { None }
+    }
+}
+
+impl Chooser for FakePlayer {
+    fn submit(&mut self, batch: &Batch) -> Result<(), Error> {
+        assert!(self.submitted.len() < 2, "two batches are in flight already");
+        batch.check_submission()?;
+        for (before, _) in &self.submitted {
+            pages_in_use(before, batch)?;
+        }
+        let mut known = batch.clone();
+        known.resolve(&self.chosen, self.plan.vocab_size())?;
+        self.begin(batch)?;
+        let logits = self.read(BufferId(0))?;
+        let rows = logits.chunks_exact(self.plan.vocab_size()).zip(batch.choices.iter().zip(&batch.outputs));
+        self.chosen = rows
+            .map(|(row, (choice, &output))| {
+                choice.check(row.len()).unwrap();
+                let own = known.tokens[output as usize];
+                reference::choose(row, choice, own, &mut reference::Scratch::default()).unwrap_or(NO_TOKEN)
+            })
+            .collect();
+        self.control.lock().unwrap().ahead += self.submitted.len();
+        self.submitted.push_back((batch.clone(), self.chosen.clone()));
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<Vec<u32>, Error> {
+        let (_, chosen) = self.submitted.pop_front().ok_or_else(Error::nothing_submitted)?;
+        let mut control = self.control.lock().unwrap();
+        if control.losses > 0 {
+            control.losses -= 1;
+            return Err(Error::Device { device: "fake".to_owned(), reason: "told to lose".to_owned() });
+        }
+        Ok(chosen)
+    }
+}
+
+/// Refuses a batch that uses a page of one that is still in flight, but for a sequence that goes on.
+fn pages_in_use(before: &Batch, batch: &Batch) -> Result<(), Error> {
+    let next = |sequence: &SequenceRows| before.positions[sequence.rows.end - 1] + 1;
+    for old in &before.sequences {
+        for new in &batch.sequences {
+            let goes_on = batch.positions[new.rows.start] == next(old) && new.pages.starts_with(&old.pages);
+            if !goes_on && new.pages.iter().any(|page| old.pages.contains(page)) {
+                return refuse("pages", format!("{:?}", new.pages), format!("none of {:?}", old.pages));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The logits after `tokens`: what any engine must sample from.

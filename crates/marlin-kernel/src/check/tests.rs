@@ -8,6 +8,7 @@ use crate::{
     embed, gated_mul, gather, head_matmul, matmul, moe_experts, moe_route,
     plan::*,
     rms_norm, rope,
+    sample::Choice,
 };
 
 /// The plan of a kernel's first case and the index of the kernel's step in it.
@@ -297,6 +298,7 @@ fn batch() -> (Plan, Batch) {
         positions: vec![7, 8, 0],
         sequences: vec![sequence(0..2, &[4, 1, 3]), sequence(2..3, &[0])],
         outputs: vec![2, 1, 1],
+        ..Batch::default()
     };
     (plan, batch)
 }
@@ -382,7 +384,7 @@ fn views() -> impl Strategy<Value = View> {
 
 fn ops() -> impl Strategy<Value = Op> {
     let views = [views(), views(), views(), views()];
-    (0..12usize, views, [numbers(), numbers(), numbers(), numbers(), numbers()], 0..4u32).prop_map(
+    (0..13usize, views, [numbers(), numbers(), numbers(), numbers(), numbers()], 0..4u32).prop_map(
         |(kind, [a, b, c, d], [n, m, o, p, q], id)| {
             let (weight, cache) = (WeightId(id), CacheId(id));
             let shape = AttentionShape {
@@ -419,8 +421,12 @@ fn ops() -> impl Strategy<Value = Op> {
                 7 => Op::GatedMul { gate: a, up: b, activation, out: c },
                 8 => Op::Add { x: a, out: b },
                 9 => Op::MoeRoute { logits: a, bias: Some(weight), routing, experts: b, weights: c },
-                10 => Op::MoeExperts { x: a, experts: b, weights: c, bank, activation, out: d },
-                _ => Op::Gather { x: a, out: b },
+                10 => {
+                    let shared = bank.first().copied().filter(|_| m == 0);
+                    Op::MoeExperts { x: a, experts: b, weights: c, bank, shared, activation, out: d }
+                }
+                11 => Op::Gather { x: a, out: b },
+                _ => Op::Sample { logits: a, out: b },
             }
         },
     )
@@ -436,6 +442,7 @@ proptest! {
         plan.add_buffer("a", Rows::Tokens, 5, Word::F32);
         plan.add_buffer("b", Rows::Outputs, 4, Word::F32);
         plan.add_buffer("c", Rows::Tokens, 4, Word::U32);
+        plan.add_buffer("d", Rows::Outputs, 1, Word::U32);
         for (rows, cols) in [(1, 2), (2, 2), (4, 1)] {
             plan.add_weight("weight", matrix(rows, cols, &vec![1.0; rows * cols]));
         }
@@ -443,9 +450,11 @@ proptest! {
         let experts = BufferId(2);
         plan.add_step("step", op);
         if plan.check().is_ok() {
-            let mut player = ReferencePlayer::new(plan, 4, 1).unwrap();
             let sequences = vec![SequenceRows { rows: 0..2, pages: vec![0] }];
-            let batch = Batch { tokens: vec![0; 2], positions: vec![0, 1], sequences, outputs: vec![1] };
+            let choices = if plan.sampling().is_some() { vec![Choice::default()] } else { Vec::new() };
+            let mut player = ReferencePlayer::new(plan, 4, 1).unwrap();
+            let batch =
+                Batch { tokens: vec![0; 2], positions: vec![0, 1], sequences, outputs: vec![1], choices };
             player.begin(&batch).unwrap();
             player.write(experts, &[0.0; 8]).unwrap();
             player.run(0..1).unwrap();

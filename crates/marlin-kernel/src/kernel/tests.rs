@@ -51,7 +51,7 @@ fn cost(op: impl FnOnce(&mut Plan, [View; 3]) -> Op) -> Cost {
         tokens: vec![0; 3],
         positions: vec![0, 1, 6],
         sequences: vec![sequence(0..2, vec![0]), sequence(2..3, vec![1, 2])],
-        outputs: vec![],
+        ..Batch::default()
     };
     plan.check().unwrap();
     batch.check(&plan, 4, 3).unwrap();
@@ -106,7 +106,8 @@ fn experts_that_nobody_can_choose_do_not_move() {
         let bank = (0..5).map(|_| Expert { gate: weight(), up: weight(), down: weight() }).collect();
         let weights = plan.add_buffer("weights", Rows::Tokens, 1, Word::F32);
         let experts = experts.inner(0, 1);
-        Op::MoeExperts { x, experts, weights, bank, activation: crate::plan::Activation::Silu, out }
+        let activation = crate::plan::Activation::Silu;
+        Op::MoeExperts { x, experts, weights, bank, shared: None, activation, out }
     });
     // Three rows choose three of five experts at most; x 24, out 24 twice, 3 experts, 3 weights.
     let bytes = 4 * (24 + 48 + 3 + 3 + 3 * 3 * 64);

@@ -1,4 +1,5 @@
-//! The chosen experts of each token: `out += sum_i w_i * down[e_i](activation(gate[e_i] x) * (up[e_i] x))`.
+//! The chosen experts of each token: `out += sum_i w_i * down[e_i](activation(gate[e_i] x) * (up[e_i] x))`,
+//! and last an expert that all share, with weight 1.
 //!
 //! | argument | shape | type |
 //! |---|---|---|
@@ -7,11 +8,12 @@
 //! | weights | `[rows, top_k]`, contiguous | f32 |
 //! | bank\[e\].gate, .up | `[intermediate, hidden]` | any format |
 //! | bank\[e\].down | `[out.len(), intermediate]` | any format |
+//! | shared | as those of the bank, or none | any format |
 //! | out | `[rows, out.len()]`, contiguous | f32, added to |
 //!
 //! The intermediate width is the same for all experts; formats may differ. Moves the matrices of the
-//! experts that are chosen: at most `min(rows * top_k, experts)` of them. Two operations for each
-//! weight of a chosen expert and row.
+//! experts that are chosen: at most `min(rows * top_k, experts)` of them, and the shared one. Two
+//! operations for each weight of a chosen expert and row.
 
 pub mod reference;
 
@@ -42,11 +44,12 @@ fn tolerance(precision: Precision) -> Tolerance {
     match precision {
         Precision::Exact => Tolerance::relative(5e-6),
         Precision::Int8Activations => Tolerance::relative(3e-2),
+        Precision::HalfOperands => Tolerance::relative(2e-3),
     }
 }
 
 fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
-    let Op::MoeExperts { x, experts, weights, bank, activation: _, out } = op else {
+    let Op::MoeExperts { x, experts, weights, bank, shared, activation: _, out } = op else {
         unreachable!("{op:?} is no moe_experts")
     };
     c.reads("x", x)?;
@@ -62,7 +65,7 @@ fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
     c.require("bank", bank.len() >= top_k, bank.len(), format_args!("{top_k} experts or more"))?;
     let intermediate = c.weight("gate", bank[0].gate)?.rows();
     c.require("gate", intermediate > 0, "no rows", "1 or more")?;
-    for expert in bank {
+    for expert in bank.iter().chain(shared) {
         c.matrix("gate", expert.gate, intermediate, x.len())?;
         c.matrix("up", expert.up, intermediate, x.len())?;
         c.matrix("down", expert.down, out.len(), intermediate)?;
@@ -71,7 +74,9 @@ fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
 }
 
 fn cost(op: &Op, work: &Work<'_>) -> Cost {
-    let Op::MoeExperts { x, experts, bank, out, .. } = op else { unreachable!("{op:?} is no moe_experts") };
+    let Op::MoeExperts { x, experts, bank, shared, out, .. } = op else {
+        unreachable!("{op:?} is no moe_experts")
+    };
     let uses = work.words(experts);
     let bytes = |expert: &Expert| -> usize {
         [expert.gate, expert.up, expert.down].iter().map(|id| work.plan.weight(*id).len_bytes()).sum()
@@ -79,6 +84,8 @@ fn cost(op: &Op, work: &Work<'_>) -> Cost {
     // Formats may differ from expert to expert: count the mean.
     let total: usize = bank.iter().map(bytes).sum();
     let touched = uses.min(bank.len() as u64) * total as u64 / bank.len() as u64;
+    let touched = touched + shared.iter().map(bytes).sum::<usize>() as u64;
+    let uses = uses + if shared.is_some() { work.rows(x) } else { 0 };
     let intermediate = work.plan.weight(bank[0].gate).rows();
     let values = intermediate * (2 * x.len() + out.len());
     Cost { bytes: work.activation_bytes() + touched, cache_values: 0, operations: 2 * uses * values as u64 }
@@ -91,11 +98,12 @@ struct Sizes {
     intermediate: usize,
     experts: usize,
     top_k: usize,
+    shared: bool,
 }
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let small = Sizes { rows: 1, hidden: 48, intermediate: 33, experts: 5, top_k: 3 };
+    let small = Sizes { rows: 1, hidden: 48, intermediate: 33, experts: 5, top_k: 3, shared: true };
     let silu = Activation::Silu;
     for format in FORMATS {
         for rows in [1, 9] {
@@ -104,12 +112,16 @@ fn cases() -> Vec<Case> {
         }
     }
     let mixed = |matrix: usize| FORMATS[matrix % FORMATS.len()];
-    let wide = Sizes { rows: 33, hidden: 31, intermediate: 17, experts: 13, top_k: 4 };
+    let wide = Sizes { rows: 33, hidden: 31, intermediate: 17, experts: 13, top_k: 4, shared: false };
     cases.push(case("rows 33, every format", &wide, silu, mixed, spread));
     let dense = |_| FORMATS[0];
     cases.push(case("rows 65, dense", &Sizes { rows: 65, ..wide }, silu, dense, spread));
     cases.push(case("gelu", &wide, Activation::GeluTanh, dense, spread));
     cases.push(case("one hot expert", &Sizes { top_k: 1, ..wide }, silu, dense, |_, _| vec![7]));
+    cases.push(case("every format, shared", &Sizes { rows: 17, shared: true, ..wide }, silu, mixed, spread));
+    let tall = Sizes { rows: 150, hidden: 130, intermediate: 70, experts: 9, top_k: 2, shared: true };
+    cases.push(case("rows 150, shared", &tall, silu, dense, spread));
+    cases.push(case("rows 150, one hot expert", &Sizes { top_k: 1, ..tall }, silu, dense, |_, _| vec![3]));
     cases.push(case("all experts chosen", &Sizes { rows: 3, top_k: 13, ..wide }, silu, dense, spread));
     cases
 }
@@ -129,10 +141,11 @@ fn case(
     let mut plan = Plan::default();
     let mut random = Random::new(sizes.rows as u64);
     let multiple = |matrix| format(matrix).layout().cols_multiple();
-    let multiple = (0..3 * sizes.experts).map(multiple).max().unwrap_or(1);
+    let count = sizes.experts + usize::from(sizes.shared);
+    let multiple = (0..3 * count).map(multiple).max().unwrap_or(1);
     let hidden = sizes.hidden.next_multiple_of(multiple);
     let intermediate = sizes.intermediate.next_multiple_of(multiple);
-    let bank = (0..sizes.experts)
+    let mut bank: Vec<Expert> = (0..count)
         .map(|at| {
             let mut add = |matrix, rows, cols| {
                 let weight = case::weight(&mut random, format(3 * at + matrix), rows, cols);
@@ -145,11 +158,12 @@ fn case(
             }
         })
         .collect();
+    let shared = if sizes.shared { bank.pop() } else { None };
     let x = plan.add_buffer("x", Rows::Tokens, hidden, Word::F32);
     let experts = plan.add_buffer("experts", Rows::Tokens, sizes.top_k, Word::U32);
     let weights = plan.add_buffer("weights", Rows::Tokens, sizes.top_k, Word::F32);
     let out = plan.add_buffer("out", Rows::Tokens, 21, Word::F32);
-    plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, activation, out });
+    plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared, activation, out });
     let chosen = |rows: usize| {
         let rows = (0..rows).flat_map(|_| choose(&mut random, sizes));
         rows.map(|expert| f32::from_bits(expert as u32)).collect()

@@ -19,7 +19,7 @@ pub fn expert(x: &[f32], gate: &Weight, up: &Weight, down: &Weight, activation: 
 }
 
 pub(crate) fn play(op: &Op, plan: &Plan, memory: &mut Memory) -> Result<(), Error> {
-    let Op::MoeExperts { x, experts, weights, bank, activation, out } = op else {
+    let Op::MoeExperts { x, experts, weights, bank, shared, activation, out } = op else {
         unreachable!("{op:?} is no moe_experts")
     };
     let (values, chosen) = (memory.load(x), memory.load_words(experts));
@@ -27,14 +27,19 @@ pub(crate) fn play(op: &Op, plan: &Plan, memory: &mut Memory) -> Result<(), Erro
     let mut sums = Vec::new();
     for (row, x) in values.chunks_exact(x.len()).enumerate() {
         let mut sum = vec![0.0; out.len()];
+        let mut uses = Vec::new();
         for at in row * top_k..(row + 1) * top_k {
             let matrices = bank.get(chosen[at] as usize).ok_or_else(|| Error::Device {
                 device: "reference".to_owned(),
                 reason: format!("row {row} chooses expert {}, there are {}", chosen[at], bank.len()),
             })?;
+            uses.push((matrices, factors[at]));
+        }
+        uses.extend(shared.iter().map(|matrices| (matrices, 1.0)));
+        for (matrices, factor) in uses {
             let [gate, up, down] = [matrices.gate, matrices.up, matrices.down].map(|id| plan.weight(id));
             for (sum, value) in sum.iter_mut().zip(expert(x, gate, up, down, *activation)) {
-                *sum += f64::from(factors[at]) * value;
+                *sum += f64::from(factor) * value;
             }
         }
         sums.extend(sum);

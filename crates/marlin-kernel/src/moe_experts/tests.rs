@@ -18,8 +18,9 @@ fn a_small_expert() {
 
 #[test]
 fn a_dense_loop_over_all_experts_agrees() {
-    let case = (KERNEL.cases)().into_iter().find(|case| case.name == "rows 33, every format").unwrap();
-    let Op::MoeExperts { x, experts, weights, bank, activation, out } = case.plan.steps[0].op.clone() else {
+    let case = (KERNEL.cases)().into_iter().find(|case| case.name == "every format, shared").unwrap();
+    let Op::MoeExperts { x, experts, weights, bank, shared, activation, out } = case.plan.steps[0].op.clone()
+    else {
         unreachable!()
     };
     let input = |view: crate::plan::View| -> &[f32] {
@@ -33,14 +34,16 @@ fn a_dense_loop_over_all_experts_agrees() {
     }
     player.run(0..1).unwrap();
     let found = player.read(out.buffer).unwrap();
-    for row in 0..33 {
+    let shared_at = bank.len();
+    for row in 0..17 {
         let mut expected: Vec<f64> =
             input(out)[row * 21..][..21].iter().map(|&value| f64::from(value)).collect();
-        for (at, matrices) in bank.iter().enumerate() {
+        for (at, matrices) in bank.iter().chain(&shared).enumerate() {
             // The weight of an expert that is not chosen is zero.
             let chosen = &input(experts)[row * 4..][..4];
             let place = chosen.iter().position(|word| word.to_bits() as usize == at);
             let weight = place.map_or(0.0, |place| f64::from(input(weights)[row * 4 + place]));
+            let weight = if at == shared_at { 1.0 } else { weight };
             let [gate, up, down] = [matrices.gate, matrices.up, matrices.down].map(|id| case.plan.weight(id));
             let values = expert(&input(x)[row * x.len()..][..x.len()], gate, up, down, activation);
             for (sum, value) in expected.iter_mut().zip(values) {

@@ -43,7 +43,8 @@ fn chunk(tokens: &[u32], first: u32, pages: &[u32]) -> (Batch, SequenceRows) {
     let sequence = SequenceRows { rows: 0..tokens.len(), pages: pages.to_vec() };
     let positions = (first..first + rows).collect();
     let outputs = (0..rows).collect();
-    (Batch { tokens: tokens.to_vec(), positions, sequences: vec![sequence.clone()], outputs }, sequence)
+    let sequences = vec![sequence.clone()];
+    (Batch { tokens: tokens.to_vec(), positions, sequences, outputs, ..Batch::default() }, sequence)
 }
 
 #[test]

@@ -41,12 +41,8 @@ fn build(config: &Config, b: &mut Builder<'_>) -> Result<(), Error> {
     config.only("topk_method", &["noaux_tc"])?;
     let frame = Frame::read(config, b)?;
     let attention = LatentAttention::read(config, b)?;
-    let shared = GatedMlp {
-        intermediate: config.count("moe_intermediate_size")? * config.size_or("n_shared_experts", 1)?,
-        activation: Activation::Silu,
-        bias: false,
-    };
-    let dense = GatedMlp { intermediate: config.count("intermediate_size")?, ..shared };
+    let intermediate = config.count("intermediate_size")?;
+    let dense = GatedMlp { intermediate, activation: Activation::Silu, bias: false };
     let experts = experts(config)?;
     let sparse = sparse_layers(config, frame.layers)?;
 
@@ -60,9 +56,6 @@ fn build(config: &Config, b: &mut Builder<'_>) -> Result<(), Error> {
         b.rms_norm(&format!("{name}.post_attention_layernorm"), x, frame.eps, h)?;
         if is_sparse {
             experts.add(b, &format!("{name}.mlp"), h, x)?;
-            if shared.intermediate > 0 {
-                shared.add(b, &format!("{name}.mlp.shared_experts"), h, residual)?;
-            }
         } else {
             dense.add(b, &format!("{name}.mlp"), h, residual)?;
         }
@@ -100,7 +93,8 @@ fn experts(config: &Config) -> Result<Experts, Error> {
         scale: config.number_or("routed_scaling_factor", 1.0)? as f32,
     };
     let intermediate = config.count("moe_intermediate_size")?;
-    Ok(Experts { count, intermediate, routing, choice_bias: true })
+    let shared = intermediate * config.size_or("n_shared_experts", 1)?;
+    Ok(Experts { count, intermediate, routing, choice_bias: true, shared })
 }
 
 /// The sizes of multi-head latent attention.

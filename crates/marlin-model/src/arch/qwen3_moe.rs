@@ -46,5 +46,5 @@ fn experts(config: &Config) -> Result<Experts, Error> {
         scale: 1.0,
     };
     let intermediate = config.count("moe_intermediate_size")?;
-    Ok(Experts { count, intermediate, routing, choice_bias: false })
+    Ok(Experts { count, intermediate, routing, choice_bias: false, shared: 0 })
 }

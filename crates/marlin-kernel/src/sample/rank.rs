@@ -9,7 +9,7 @@
 //! ```
 
 /// The key of a token; NaN is not ordered.
-pub(crate) fn key(logit: f32, token: u32) -> u64 {
+pub fn key(logit: f32, token: u32) -> u64 {
     // Adding 0 turns -0 into 0, which compares equal as a logit and must as a key.
     let bits = (logit + 0.0).to_bits();
     let monotonic = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
@@ -17,30 +17,30 @@ pub(crate) fn key(logit: f32, token: u32) -> u64 {
 }
 
 /// The lowest key a token with this logit can have.
-pub(crate) fn floor(logit: f32) -> u64 {
+pub fn floor(logit: f32) -> u64 {
     key(logit, u32::MAX)
 }
 
 /// The token of a key.
-pub(crate) fn token(key: u64) -> u32 {
+pub fn token(key: u64) -> u32 {
     !(key as u32)
 }
 
 /// The logit of a key.
-pub(crate) fn logit(key: u64) -> f32 {
+pub fn logit(key: u64) -> f32 {
     let monotonic = (key >> 32) as u32;
     f32::from_bits(if monotonic >> 31 == 1 { monotonic & !(1 << 31) } else { !monotonic })
 }
 
 /// Fills `keys` with the keys of a row of logits at or above `cutoff`, in token order.
-pub(crate) fn fill(logits: &[f32], cutoff: u64, keys: &mut Vec<u64>) {
+pub fn fill(logits: &[f32], cutoff: u64, keys: &mut Vec<u64>) {
     keys.clear();
     keys.extend((0u32..).zip(logits).map(|(token, &logit)| key(logit, token)).filter(|&key| key >= cutoff));
 }
 
 /// Moves the `count` largest keys (all, if there are fewer) to the front, largest first, and returns
 /// them; the rest is in no order.
-pub(crate) fn best(keys: &mut [u64], count: usize) -> &mut [u64] {
+pub fn best(keys: &mut [u64], count: usize) -> &mut [u64] {
     let count = count.min(keys.len());
     if 0 < count && count < keys.len() {
         keys.select_nth_unstable_by(count - 1, |a, b| b.cmp(a));

@@ -2,13 +2,34 @@
 //!
 //! Sums run in f64 in token order, so they depend on the row alone.
 
-use crate::BadLogits;
+/// Why one row of logits gives no distribution over tokens.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadLogits {
+    /// A logit is NaN or +inf: the forward pass is broken.
+    #[error("logit of token {token} is {value}, expected a finite value or -inf")]
+    NotFinite {
+        /// The token.
+        token: u32,
+        /// Its logit.
+        value: f32,
+    },
+    /// Every logit is -inf: nothing can be chosen.
+    #[error("all {tokens} logits are -inf, expected one above")]
+    NoToken {
+        /// Logits in the row.
+        tokens: usize,
+    },
+    /// One or the other, on a device that keeps the logits.
+    #[error("a logit is NaN or inf, or all are -inf, expected finite values or some -inf")]
+    Unusable,
+}
 
 /// The largest logit, after checking that the row is a distribution at all.
 ///
 /// # Errors
 /// [`BadLogits`] when a logit is NaN or +inf, or all are -inf.
-pub(crate) fn largest(logits: &[f32]) -> Result<f32, BadLogits> {
+pub fn largest(logits: &[f32]) -> Result<f32, BadLogits> {
     // One branch-free pass: a broken row is found here and looked up below.
     let (max, good) = logits.iter().fold((f32::NEG_INFINITY, true), |(max, good), &logit| {
         (if logit > max { logit } else { max }, good & (logit < f32::INFINITY))
@@ -28,14 +49,14 @@ pub(crate) fn largest(logits: &[f32]) -> Result<f32, BadLogits> {
 ///
 /// # Errors
 /// As [`largest`].
-pub(crate) fn argmax(logits: &[f32]) -> Result<u32, BadLogits> {
+pub fn argmax(logits: &[f32]) -> Result<u32, BadLogits> {
     let max = largest(logits)?;
     let token = logits.iter().position(|&logit| logit == max);
     Ok(token.expect("the largest logit is one of them") as u32)
 }
 
 /// `ln(sum(exp(logits)))`, where `max` is the largest logit.
-pub(crate) fn log_sum_exp(logits: &[f32], max: f32) -> f64 {
+pub fn log_sum_exp(logits: &[f32], max: f32) -> f64 {
     let max = f64::from(max);
     let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - max).exp()).sum();
     max + sum.ln()

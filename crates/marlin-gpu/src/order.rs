@@ -1,0 +1,248 @@
+//! The kernel order of weights: what shaders read, and the one place that brings rows into it.
+//!
+//! A row becomes two runs of bytes, codes and scales, of the same lengths for every row, so that any range
+//! of rows can be uploaded or bound by itself. Both go in blocks of 32 columns, the last filled up with
+//! zero bytes:
+//!
+//! ```text
+//!  codes    | block 0 | block 1 | ...       4-bit codes 16 bytes a block, 8-bit 32, halves 64, f32 128
+//!  scales   | group 0 | group 1 | ...       groups of 16: two a block; larger ones: ceil(cols / group)
+//! ```
+//!
+//! Bytes, halves and f32 stay in the order of their columns. 4-bit codes are words of 8 columns, arranged
+//! so that few operations leave a pair of neighbours as halves (`shader/format/u4.wgsl`, `e2m1.wgsl`):
+//!
+//! ```text
+//!  u4     bit 31    28 27    24 23    20 19    16 15    12 11     8 7      4 3      0
+//!             |  c7   |  c5    |  c3    |  c1    |  c6    |  c4    |  c2    |  c0   |
+//!  e2m1   bit 15  14  13  12  11..9  8..6  5..3  2..0       low half: columns 0 2 4 6 of the word,
+//!             s0  s2  s3  s1  eem0   eem1  eem2  eem3       high half: columns 1 3 5 7
+//! ```
+//!
+//! Formats are told apart by their [`Layout`]. Blocks of GGUF say nothing of their codes there, and the two
+//! dense formats of 16 bits look alike: those are asked what they make of some bytes.
+
+use marlin_format::{Code, Format, Layout, Row, ScaleType, Weight};
+
+/// Columns of a block.
+pub(crate) const BLOCK: usize = 32;
+
+/// What the codes of a weight are in kernel order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Codes {
+    /// 4-bit floats.
+    E2m1,
+    /// 4-bit integers, 0..=15.
+    U4,
+    /// 4-bit integers, -8..=7, stored with 8 added.
+    S4,
+    /// 8-bit integers, stored with 128 added.
+    S8,
+    /// bfloat16.
+    Bf16,
+    /// IEEE half.
+    F16,
+    /// IEEE single.
+    F32,
+}
+
+impl Codes {
+    /// Bytes of a block of 32 columns.
+    pub(crate) const fn block_bytes(self) -> usize {
+        match self {
+            Codes::E2m1 | Codes::U4 | Codes::S4 => 16,
+            Codes::S8 => 32,
+            Codes::Bf16 | Codes::F16 => 64,
+            Codes::F32 => 128,
+        }
+    }
+}
+
+/// What the scales of a weight are in kernel order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Scales {
+    /// None: dense.
+    None,
+    /// E4M3, a byte; the tensor's scale is not in it.
+    E4m3,
+    /// E8M0, a byte.
+    E8m0,
+    /// IEEE half.
+    F16,
+    /// IEEE half and a zero point of a byte, in a word.
+    F16Zero,
+    /// f32 scale and f32 offset.
+    F32Offset,
+}
+
+impl Scales {
+    /// Bytes of the scale of a group.
+    pub(crate) const fn bytes(self) -> usize {
+        match self {
+            Scales::None => 0,
+            Scales::E4m3 | Scales::E8m0 => 1,
+            Scales::F16 => 2,
+            Scales::F16Zero => 4,
+            Scales::F32Offset => 8,
+        }
+    }
+}
+
+/// How weights of one format lie in kernel order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Order {
+    /// Codes.
+    pub(crate) codes: Codes,
+    /// Scales.
+    pub(crate) scales: Scales,
+    /// Columns of a scale: 16, 32, 64 or 128; 32 for dense formats.
+    pub(crate) group: usize,
+}
+
+impl Order {
+    /// The order of a format's weights.
+    pub(crate) fn of(format: &dyn Format) -> Order {
+        let (codes, scales, group) = match format.layout() {
+            Layout::Dense { bytes: 2 } => (dense_codes(format), Scales::None, BLOCK),
+            Layout::Dense { .. } => (Codes::F32, Scales::None, BLOCK),
+            Layout::Grouped { code, group, scale, zero, .. } => {
+                let codes = match code {
+                    Code::E2m1 => Codes::E2m1,
+                    Code::Uint4 => Codes::U4,
+                    Code::Int4 => Codes::S4,
+                    Code::Int8 => Codes::S8,
+                };
+                let scales = match (scale, zero) {
+                    (ScaleType::F16, true) => Scales::F16Zero,
+                    (ScaleType::F16, false) => Scales::F16,
+                    (ScaleType::E4m3, _) => Scales::E4m3,
+                    (ScaleType::E8m0, _) => Scales::E8m0,
+                };
+                (codes, scales, group)
+            }
+            Layout::Blocks { values, bytes, group } => {
+                let (codes, scales) = blocks::kinds(format, values, bytes, group);
+                (codes, scales, group)
+            }
+        };
+        Order { codes, scales, group }
+    }
+
+    /// The snippet for the slot `format` of shaders that read such weights.
+    pub(crate) fn snippet(self) -> &'static str {
+        match (self.codes, self.scales) {
+            (Codes::E2m1, Scales::E4m3) => "shader/format/e2m1_e4m3",
+            (Codes::E2m1, Scales::E8m0) => "shader/format/e2m1_e8m0",
+            (Codes::E2m1, _) => "shader/format/e2m1_f16",
+            (Codes::U4, Scales::F16Zero) => "shader/format/u4_f16_zero",
+            (Codes::U4, _) => "shader/format/u4_f32_offset",
+            (Codes::S4, Scales::F16) => "shader/format/s4_f16",
+            (Codes::S4, _) => "shader/format/s4_f32_offset",
+            (Codes::S8, Scales::F16) => "shader/format/s8_f16",
+            (Codes::S8, _) => "shader/format/s8_f32_offset",
+            (Codes::Bf16, _) => "shader/format/dense_bf16",
+            (Codes::F16, _) => "shader/format/dense_f16",
+            (Codes::F32, _) => "shader/format/dense_f32",
+        }
+    }
+
+    /// log2(group / 16): `shift` of a shader's step.
+    pub(crate) fn shift(self) -> u32 {
+        (self.group / 16).trailing_zeros()
+    }
+
+    /// Blocks of a row.
+    pub(crate) fn blocks(cols: usize) -> usize {
+        cols.div_ceil(BLOCK)
+    }
+
+    /// Scales of a row.
+    pub(crate) fn groups(self, cols: usize) -> usize {
+        (Order::blocks(cols) * BLOCK).div_ceil(self.group)
+    }
+
+    /// Bytes of the codes and of the scales of a row.
+    pub(crate) fn row_bytes(self, cols: usize) -> (usize, usize) {
+        (Order::blocks(cols) * self.codes.block_bytes(), self.groups(cols) * self.scales.bytes())
+    }
+
+    /// Writes the codes of one row in kernel order to `out`, of the length above.
+    pub(crate) fn codes_row(self, weight: &Weight, row: usize, out: &mut [u8]) {
+        match weight.layout() {
+            Layout::Blocks { .. } => blocks::codes_row(self, weight, row, out),
+            Layout::Dense { .. } | Layout::Grouped { .. } => self.write_codes(weight.row(row).codes, out),
+        }
+    }
+
+    /// Writes the scales of one row in kernel order to `out`, of the length above.
+    pub(crate) fn scales_row(self, weight: &Weight, row: usize, out: &mut [u8]) {
+        let Row { scales, zeros, .. } = weight.row(row);
+        match (weight.layout(), self.scales) {
+            (Layout::Blocks { .. }, _) => blocks::scales_row(self, weight, row, out),
+            (_, Scales::F16Zero) => {
+                out.fill(0);
+                let pairs = scales.as_chunks::<2>().0.iter().zip(zeros);
+                for (out, (scale, zero)) in out.as_chunks_mut::<4>().0.iter_mut().zip(pairs) {
+                    *out = [scale[0], scale[1], *zero, 0];
+                }
+            }
+            _ => copy_padded(scales, out),
+        }
+    }
+
+    /// Codes as `marlin_format` packs them into kernel order.
+    fn write_codes(self, from: &[u8], codes: &mut [u8]) {
+        let arrange = match self.codes {
+            Codes::E2m1 => e2m1_word,
+            Codes::U4 | Codes::S4 => u4_word,
+            _ => return copy_padded(from, codes),
+        };
+        let (body, padding) = codes.split_at_mut(from.len());
+        for (out, word) in body.as_chunks_mut::<4>().0.iter_mut().zip(from.as_chunks::<4>().0) {
+            *out = arrange(u32::from_le_bytes(*word)).to_le_bytes();
+        }
+        padding.fill(0);
+    }
+}
+
+fn copy_padded(from: &[u8], to: &mut [u8]) {
+    let (body, padding) = to.split_at_mut(from.len());
+    body.copy_from_slice(from);
+    padding.fill(0);
+}
+
+/// Eight nibbles, column 0 lowest, as the drawing of u4.
+#[inline(always)]
+fn u4_word(word: u32) -> u32 {
+    let gather = |word: u32| {
+        let nibbles = word & 0x0f0f_0f0f;
+        let bytes = (nibbles | nibbles >> 4) & 0x00ff_00ff;
+        (bytes | bytes >> 8) & 0xffff
+    };
+    gather(word) | gather(word >> 4) << 16
+}
+
+/// Eight nibbles `s e e m`, column 0 lowest, as the drawing of e2m1.
+#[inline(always)]
+fn e2m1_word(word: u32) -> u32 {
+    let half = |word: u32| {
+        let magnitudes = (word & 7) << 9 | (word >> 8 & 7) << 6 | (word >> 16 & 7) << 3 | (word >> 24 & 7);
+        let signs =
+            (word >> 3 & 1) << 15 | (word >> 11 & 1) << 12 | (word >> 19 & 1) << 14 | (word >> 27 & 1) << 13;
+        magnitudes | signs
+    };
+    half(word) | half(word >> 4) << 16
+}
+
+/// Which of the two 16-bit floats a dense format stores: 0x3f80 is 1 as bfloat16.
+fn dense_codes(format: &dyn Format) -> Codes {
+    let mut value = [0.0];
+    let row = Row { cols: 1, codes: &[0x80, 0x3f], scales: &[], zeros: &[], tensor_scale: 1.0 };
+    format.decode(row, &mut value);
+    if value[0] == 1.0 { Codes::Bf16 } else { Codes::F16 }
+}
+
+mod blocks;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,333 @@
+//! The GPU player: keeps a plan's memory on the device and submits its programs.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    ops::Range,
+    sync::Arc,
+};
+
+use marlin_kernel::{
+    Batch, Chooser, Error as PlayError, Player,
+    plan::{BufferId, Plan},
+};
+
+use crate::{
+    Error, Gpu,
+    arena::{Arena, Capacity},
+    batch::{self, Dims, Rotations},
+    buffers::Download,
+    lower::{Lowering, RowClass},
+    program::Program,
+    weights::{Layout, Weights},
+};
+
+/// What caches hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheType {
+    /// Exact.
+    F32,
+    /// Half the bytes; needs f16 in shaders.
+    F16,
+}
+
+impl CacheType {
+    /// Bytes of a value.
+    const fn bytes(self) -> u64 {
+        match self {
+            CacheType::F32 => 4,
+            CacheType::F16 => 2,
+        }
+    }
+}
+
+/// How a plan is played.
+#[derive(Clone, Debug)]
+pub struct GpuOptions {
+    /// Values of the caches; `None` for f16 where the device has it.
+    pub cache: Option<CacheType>,
+    /// Tokens of a cache page.
+    pub page_size: usize,
+    /// Pages of the caches.
+    pub pages: usize,
+    /// Bytes of the device's memory to use at most; `None` for what there is.
+    pub memory: Option<u64>,
+}
+
+impl Default for GpuOptions {
+    /// f16 caches where possible, 4096 tokens in pages of 32.
+    fn default() -> GpuOptions {
+        GpuOptions { cache: None, page_size: 32, pages: 128, memory: None }
+    }
+}
+
+/// A cache on the device: `slots` rows of `stride` values.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    pub buffer: wgpu::Buffer,
+    /// Values from one row to the next: the width rounded up to 8.
+    pub stride: usize,
+}
+
+/// Everything on the device that programs bind.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub gpu: Arc<Gpu>,
+    pub weights: Weights,
+    pub caches: Vec<Cache>,
+    pub cache_type: CacheType,
+    pub arena_buffer: wgpu::Buffer,
+    pub batch_buffer: wgpu::Buffer,
+    pub scratch_buffer: wgpu::Buffer,
+    /// Bound where a kernel uses nothing: read only, read and write.
+    pub unused: [wgpu::Buffer; 2],
+}
+
+/// Plays plans on a GPU.
+pub struct GpuPlayer {
+    plan: Plan,
+    shared: Shared,
+    rotations: Rotations,
+    arena: Arena,
+    capacity: Capacity,
+    page_size: usize,
+    pages: usize,
+    dims: Dims,
+    programs: HashMap<(Range<usize>, RowClass), Program>,
+    /// Chosen tokens on their way and how many they are, oldest first.
+    submitted: VecDeque<(Download, usize)>,
+}
+
+impl fmt::Debug for GpuPlayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GpuPlayer").field("device", &self.shared.gpu.info.name).finish_non_exhaustive()
+    }
+}
+
+impl GpuPlayer {
+    /// Puts a plan on a device: uploads its weights, allocates its caches.
+    ///
+    /// # Errors
+    /// [`Error::Kernel`] when the plan does not hold together, [`Error::Missing`] for f16 caches on a device
+    /// without, [`Error::Memory`] and [`Error::Binding`] when it does not fit, [`Error::Device`].
+    pub fn new(plan: Plan, gpu: &Arc<Gpu>, options: &GpuOptions) -> Result<GpuPlayer, Error> {
+        plan.check()?;
+        let f16 = gpu.info.f16;
+        let cache_type = options.cache.unwrap_or(if f16 { CacheType::F16 } else { CacheType::F32 });
+        if cache_type == CacheType::F16 && !f16 {
+            return Err(Error::Missing { device: gpu.info.name.clone(), missing: "f16 for its caches" });
+        }
+        let weights = Layout::new(&plan, gpu)?;
+        let capacity = Capacity::default().grown(1, 1);
+        let arena = Arena::new(&plan, capacity);
+        let slots = (options.page_size * options.pages) as u64;
+        let strides: Vec<usize> = plan.caches.iter().map(|cache| cache.width.next_multiple_of(8)).collect();
+        let cache_bytes = |stride: usize| slots * stride as u64 * cache_type.bytes();
+        let caches_total: u64 = strides.iter().map(|stride| cache_bytes(*stride)).sum();
+        let needed = weights.bytes() + caches_total + 4 * arena.words;
+        gpu.admit(needed, options.memory)?;
+        let mut taken = 0;
+        let mut caches = Vec::new();
+        for stride in strides {
+            let bytes = cache_bytes(stride);
+            caches.push(Cache { buffer: gpu.storage("caches", bytes, (taken, needed))?, stride });
+            taken += bytes;
+        }
+        let weights = Weights::upload(weights, &plan, gpu, (taken, needed))?;
+        let shared = Shared {
+            gpu: gpu.clone(),
+            weights,
+            caches,
+            cache_type,
+            arena_buffer: gpu.storage("activations", 4 * arena.words, (needed, needed))?,
+            batch_buffer: gpu.storage("batch", 4 << 10, (0, 0))?,
+            scratch_buffer: gpu.storage("scratch", 4 << 10, (0, 0))?,
+            unused: [gpu.storage("unused", 16, (0, 0))?, gpu.storage("unused", 16, (0, 0))?],
+        };
+        let rotations = Rotations::new(&plan);
+        Ok(GpuPlayer {
+            plan,
+            shared,
+            rotations,
+            arena,
+            capacity,
+            page_size: options.page_size,
+            pages: options.pages,
+            dims: Dims::default(),
+            programs: HashMap::new(),
+            submitted: VecDeque::new(),
+        })
+    }
+
+    /// The device.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.shared.gpu
+    }
+
+    /// Makes room for a batch and uploads it.
+    fn take(&mut self, batch: &Batch) -> Result<(), Error> {
+        self.shared.gpu.check()?;
+        batch.check(&self.plan, self.page_size, self.pages)?;
+        batch.check_chosen(self.dims.outputs)?;
+        self.dims = Dims::of(batch);
+        let capacity = self.capacity.grown(self.dims.tokens, self.dims.outputs);
+        if capacity != self.capacity {
+            self.move_arena(capacity)?;
+        }
+        let words = batch::words(batch, &self.rotations, self.page_size);
+        let bytes = size_of_val(&words[..]) as u64;
+        if bytes > self.shared.batch_buffer.size() {
+            self.shared.batch_buffer = self.shared.gpu.storage("batch", 2 * bytes, (0, 2 * bytes))?;
+            self.programs.clear();
+        }
+        self.shared.gpu.queue.write_buffer(&self.shared.batch_buffer, 0, bytemuck::cast_slice(&words));
+        Ok(())
+    }
+
+    /// Gives all buffers more rows. Tokens that were chosen move along: the next batch may name them.
+    fn move_arena(&mut self, capacity: Capacity) -> Result<(), Error> {
+        let (arena, gpu) = (Arena::new(&self.plan, capacity), &self.shared.gpu);
+        let buffer = gpu.storage("activations", 4 * arena.words, (0, 4 * arena.words))?;
+        if let Some((_, chosen)) = self.plan.sampling() {
+            let bytes = 4 * (self.capacity.outputs * self.plan.buffer(chosen.buffer).width) as u64;
+            let (old, new) = (4 * self.arena.start(chosen.buffer), 4 * arena.start(chosen.buffer));
+            let mut encoder = gpu.device.create_command_encoder(&Default::default());
+            encoder.copy_buffer_to_buffer(&self.shared.arena_buffer, old, &buffer, new, bytes);
+            gpu.queue.submit([encoder.finish()]);
+        }
+        self.shared.arena_buffer = buffer;
+        (self.capacity, self.arena) = (capacity, arena);
+        self.programs.clear();
+        Ok(())
+    }
+
+    /// Makes sure that the program of `range` for this batch is there, with its scratch memory.
+    fn prepare(&mut self, range: &Range<usize>) -> Result<(Range<usize>, RowClass), Error> {
+        let key = (range.clone(), RowClass::of(&self.dims));
+        for _ in 0..2 {
+            if !self.programs.contains_key(&key) {
+                let GpuPlayer { plan, shared, rotations, arena, .. } = self;
+                let listing = Lowering::new(plan, shared, rotations, arena, key.1).lower(range.clone())?;
+                self.programs.insert(key.clone(), Program::new(listing, &self.shared)?);
+            }
+            let bytes = 4 * self.programs[&key].scratch_words(&self.dims) as u64;
+            if bytes <= self.shared.scratch_buffer.size() {
+                break;
+            }
+            // Every program binds the scratch memory that is given up here.
+            self.programs.clear();
+            self.shared.scratch_buffer = self.shared.gpu.storage("scratch", bytes, (0, bytes))?;
+        }
+        Ok(key)
+    }
+
+    /// The program of `range` with what it runs on.
+    pub(crate) fn prepared(&mut self, range: Range<usize>) -> Result<(&Program, &Gpu, &Dims), Error> {
+        let key = self.prepare(&range)?;
+        Ok((&self.programs[&key], &self.shared.gpu, &self.dims))
+    }
+
+    /// Records the steps of `range`.
+    fn record(&mut self, range: Range<usize>) -> Result<wgpu::CommandEncoder, Error> {
+        let key = self.prepare(&range)?;
+        let gpu = &self.shared.gpu;
+        let mut encoder = gpu.device.create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        let program = &self.programs[&key];
+        program.record(&mut pass, &self.dims, 0..program.len());
+        drop(pass);
+        Ok(encoder)
+    }
+
+    fn submit_steps(&mut self, range: Range<usize>) -> Result<(), Error> {
+        let encoder = self.record(range)?;
+        self.shared.gpu.queue.submit([encoder.finish()]);
+        self.shared.gpu.check()
+    }
+
+    /// Words of a buffer in this batch.
+    fn buffer_words(&self, buffer: BufferId) -> usize {
+        let description = self.plan.buffer(buffer);
+        let rows = match description.rows {
+            marlin_kernel::plan::Rows::Tokens => self.dims.tokens,
+            marlin_kernel::plan::Rows::Outputs => self.dims.outputs,
+        };
+        rows * description.width
+    }
+}
+
+impl Player for GpuPlayer {
+    fn describe(&self) -> String {
+        let cache = if self.shared.cache_type == CacheType::F16 { "f16" } else { "f32" };
+        format!("{}, {cache} cache", self.shared.gpu.info)
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn page_size(&self) -> usize {
+        self.page_size
+    }
+
+    fn pages(&self) -> usize {
+        self.pages
+    }
+
+    fn begin(&mut self, batch: &Batch) -> Result<(), PlayError> {
+        Ok(self.take(batch)?)
+    }
+
+    fn run(&mut self, range: Range<usize>) -> Result<(), PlayError> {
+        Ok(self.submit_steps(range)?)
+    }
+
+    fn read(&mut self, buffer: BufferId) -> Result<Vec<f32>, PlayError> {
+        let (at, words) = (self.arena.start(buffer), self.buffer_words(buffer));
+        let words = self.shared.gpu.read(&self.shared.arena_buffer, at, words)?;
+        Ok(bytemuck::cast_vec(words))
+    }
+
+    fn write(&mut self, buffer: BufferId, values: &[f32]) -> Result<(), PlayError> {
+        let words = self.buffer_words(buffer);
+        if values.len() != words {
+            let (found, expected) = (values.len().to_string(), words.to_string());
+            return Err(PlayError::Batch { what: "values written", found, expected });
+        }
+        if words > 0 {
+            let at = 4 * self.arena.start(buffer);
+            self.shared.gpu.queue.write_buffer(&self.shared.arena_buffer, at, bytemuck::cast_slice(values));
+        }
+        self.shared.gpu.check()?;
+        Ok(())
+    }
+
+    fn chooser(&mut self) -> Option<&mut dyn Chooser> {
+        self.plan.sampling().is_some().then_some(self)
+    }
+}
+
+impl Chooser for GpuPlayer {
+    fn submit(&mut self, batch: &Batch) -> Result<(), PlayError> {
+        batch.check_submission()?;
+        self.take(batch)?;
+        let encoder = self.record(0..self.plan.steps.len())?;
+        let (_, chosen) = self.plan.sampling().ok_or_else(PlayError::nothing_submitted)?;
+        // A batch without outputs is waited for like any other, so a word is copied all the same.
+        let (at, words) = (self.arena.start(chosen.buffer), self.buffer_words(chosen.buffer).max(1));
+        let download = self.shared.gpu.submit(encoder, &self.shared.arena_buffer, at, words)?;
+        self.submitted.push_back((download, self.dims.outputs));
+        Ok(())
+    }
+
+    fn collect(&mut self) -> Result<Vec<u32>, PlayError> {
+        let (download, outputs) = self.submitted.pop_front().ok_or_else(PlayError::nothing_submitted)?;
+        let words = self.shared.gpu.finish(download)?;
+        let Some((_, chosen)) = self.plan.sampling() else { return Ok(words) };
+        let width = self.plan.buffer(chosen.buffer).width;
+        Ok(words.into_iter().skip(chosen.start).step_by(width).take(outputs).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

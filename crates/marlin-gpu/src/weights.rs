@@ -1,0 +1,262 @@
+//! Weights on the device: matrices in kernel order in a few large buffers (slabs), vectors in one.
+//!
+//! ```text
+//!  slab 0: codes  | q_a | kv_a | q_b | ...          scales | q_a | kv_a | ...
+//!  slab 1: codes  | experts of layer 3 | ...        scales | ...
+//! ```
+//!
+//! The weights of a step stand in one slab where they fit in one, so that one dispatch can read them
+//! all. A matrix larger than one binding is cut into pieces of rows.
+
+use std::{collections::HashMap, ops::Range};
+
+use marlin_format::Weight;
+use marlin_kernel::plan::{Expert, Op, Plan, WeightId};
+use rayon::prelude::*;
+
+use crate::{Error, Gpu, buffers::STAGING_BYTES, order::Order};
+
+/// Bytes to which the start of a piece is rounded up.
+const ALIGN: u64 = 256;
+/// Bytes of a slab's codes that are not exceeded without need.
+const SLAB_BYTES: u64 = 1 << 30;
+
+/// Some rows of a matrix in a slab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub rows: Range<usize>,
+    pub slab: usize,
+    /// First byte among the slab's codes, a multiple of 256.
+    pub codes: u64,
+    /// First byte among the slab's scales, a multiple of 256.
+    pub scales: u64,
+}
+
+/// Where every weight of a plan is to stand.
+pub(crate) struct Layout {
+    pieces: HashMap<WeightId, Vec<Piece>>,
+    /// Bytes of codes and of scales of each slab.
+    slabs: Vec<(u64, u64)>,
+    /// First word of each vector.
+    vectors: HashMap<WeightId, u32>,
+    vector_words: Vec<u32>,
+}
+
+impl Layout {
+    /// Places the weights of a plan.
+    ///
+    /// # Errors
+    /// [`Error::Binding`] when one row of a matrix is too large.
+    pub fn new(plan: &Plan, gpu: &Gpu) -> Result<Layout, Error> {
+        let limit = gpu.info.max_binding;
+        let mut layout = Layout {
+            pieces: HashMap::new(),
+            slabs: Vec::new(),
+            vectors: HashMap::new(),
+            vector_words: Vec::new(),
+        };
+        for step in &plan.steps {
+            let (matrices, vectors) = weights_of(&step.op);
+            for id in vectors {
+                layout.place_vector(plan, id);
+            }
+            let mut fresh: Vec<WeightId> = Vec::new();
+            for id in matrices {
+                if !layout.pieces.contains_key(&id) && !fresh.contains(&id) {
+                    fresh.push(id);
+                }
+            }
+            layout.place_together(plan, &fresh, limit).map_err(|(what, found)| Error::Binding {
+                device: gpu.info.name.clone(),
+                what,
+                found,
+                limit,
+            })?;
+        }
+        Ok(layout)
+    }
+
+    fn place_vector(&mut self, plan: &Plan, id: WeightId) {
+        let Layout { vectors, vector_words, .. } = self;
+        vectors.entry(id).or_insert_with(|| {
+            let at = vector_words.len() as u32;
+            vector_words.extend(plan.weight(id).to_f32().into_iter().map(f32::to_bits));
+            at
+        });
+    }
+
+    /// Places matrices in one slab if they fit in one, else one after another.
+    fn place_together(&mut self, plan: &Plan, ids: &[WeightId], limit: u64) -> Result<(), (String, u64)> {
+        let size = |id: &WeightId| {
+            let (codes, scales) = bytes(plan.weight(*id));
+            (codes.next_multiple_of(ALIGN), scales.next_multiple_of(ALIGN))
+        };
+        let sum = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
+        let total = ids.iter().map(size).fold((0, 0), sum);
+        let fits = |held: (u64, u64), more: (u64, u64), limit: u64| {
+            held.0 + more.0 <= limit && held.1 + more.1 <= limit
+        };
+        let usual = SLAB_BYTES.min(limit);
+        let open = self.slabs.last().is_some_and(|slab| fits(*slab, total, usual));
+        if !open && total.0.max(total.1) <= limit && !ids.is_empty() {
+            self.slabs.push((0, 0));
+        }
+        for id in ids {
+            let weight = plan.weight(*id);
+            let whole = size(id);
+            let mut pieces = Vec::new();
+            if fits(*self.slabs.last().unwrap_or(&(limit, limit)), whole, limit) {
+                pieces.push(self.place(weight, 0..weight.rows()));
+            } else {
+                let (codes, scales) = row_bytes(weight);
+                let most = (limit - ALIGN) / (codes.max(scales) as u64);
+                if most == 0 {
+                    return Err((format!("a row of {}", plan.weights[id.0 as usize].0), codes as u64));
+                }
+                for start in (0..weight.rows()).step_by(most as usize) {
+                    self.slabs.push((0, 0));
+                    pieces.push(self.place(weight, start..weight.rows().min(start + most as usize)));
+                }
+            }
+            self.pieces.insert(*id, pieces);
+        }
+        Ok(())
+    }
+
+    /// Places rows in the last slab.
+    fn place(&mut self, weight: &Weight, rows: Range<usize>) -> Piece {
+        let (codes, scales) = row_bytes(weight);
+        let at = self.slabs.len() - 1;
+        let slab = &mut self.slabs[at];
+        let piece = Piece { rows: rows.clone(), slab: at, codes: slab.0, scales: slab.1 };
+        slab.0 = (slab.0 + (rows.len() * codes) as u64).next_multiple_of(ALIGN);
+        slab.1 = (slab.1 + (rows.len() * scales) as u64).next_multiple_of(ALIGN);
+        piece
+    }
+
+    /// Bytes of all weights on the device.
+    pub fn bytes(&self) -> u64 {
+        let matrices: u64 = self.slabs.iter().map(|(codes, scales)| codes + scales).sum();
+        matrices + 4 * self.vector_words.len() as u64
+    }
+}
+
+/// The weights of a plan on a device.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    pieces: HashMap<WeightId, Vec<Piece>>,
+    slabs: Vec<(wgpu::Buffer, wgpu::Buffer)>,
+    vectors: HashMap<WeightId, u32>,
+    vector_buffer: wgpu::Buffer,
+}
+
+impl Weights {
+    /// Allocates the slabs and fills them. Host memory holds a few pieces of 32 MiB at a time.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] or [`Error::Device`].
+    pub fn upload(layout: Layout, plan: &Plan, gpu: &Gpu, memory: (u64, u64)) -> Result<Weights, Error> {
+        let (mut taken, needed) = memory;
+        let Layout { pieces, slabs: sizes, vectors, vector_words } = layout;
+        let mut slabs = Vec::new();
+        for (codes, scales) in sizes {
+            let code_buffer = gpu.storage("weights", codes, (taken, needed))?;
+            taken += codes;
+            slabs.push((code_buffer, gpu.storage("weights", scales, (taken, needed))?));
+            taken += scales;
+        }
+        let vector_buffer = gpu.filled("vectors", &vector_words)?;
+        for (id, (_, weight)) in plan.weights.iter().enumerate() {
+            for piece in pieces.get(&WeightId(id as u32)).into_iter().flatten() {
+                upload(gpu, weight, piece, &slabs[piece.slab])?;
+            }
+        }
+        gpu.queue.submit([]);
+        gpu.wait(None)?;
+        Ok(Weights { pieces, slabs, vectors, vector_buffer })
+    }
+
+    /// The pieces of a matrix that some step names.
+    pub fn pieces(&self, id: WeightId) -> &[Piece] {
+        &self.pieces[&id]
+    }
+
+    /// First word of a vector that some step names.
+    pub fn vector(&self, id: WeightId) -> u32 {
+        self.vectors[&id]
+    }
+
+    /// Codes and scales of a slab.
+    pub fn slab(&self, at: usize) -> (&wgpu::Buffer, &wgpu::Buffer) {
+        let (codes, scales) = &self.slabs[at];
+        (codes, scales)
+    }
+
+    /// The buffer of all vectors.
+    pub fn vectors(&self) -> &wgpu::Buffer {
+        &self.vector_buffer
+    }
+}
+
+/// Brings the rows of a piece into kernel order on all threads and copies them to its slab.
+fn upload(
+    gpu: &Gpu,
+    weight: &Weight,
+    piece: &Piece,
+    (codes_buffer, scales_buffer): &(wgpu::Buffer, wgpu::Buffer),
+) -> Result<(), Error> {
+    let order = Order::of(weight.format());
+    let (codes, scales) = row_bytes(weight);
+    // Copies are multiples of 4 bytes: 4 rows are, whatever a row is.
+    let step = (STAGING_BYTES / (codes + scales)).max(4) & !3;
+    for start in piece.rows.clone().step_by(step) {
+        let rows = piece.rows.end.min(start + step) - start;
+        let offset = (start - piece.rows.start) as u64;
+        let mut code_rows = vec![0u8; rows * codes];
+        let mut scale_rows = vec![0u8; (rows * scales).next_multiple_of(4)];
+        let each = |(at, out): (usize, &mut [u8])| order.codes_row(weight, start + at, out);
+        code_rows.par_chunks_exact_mut(codes).enumerate().for_each(each);
+        gpu.queue.write_buffer(codes_buffer, piece.codes + offset * codes as u64, &code_rows);
+        if scales > 0 {
+            let each = |(at, out): (usize, &mut [u8])| order.scales_row(weight, start + at, out);
+            scale_rows[..rows * scales].par_chunks_exact_mut(scales).enumerate().for_each(each);
+            gpu.queue.write_buffer(scales_buffer, piece.scales + offset * scales as u64, &scale_rows);
+        }
+        if rows * (codes + scales) >= STAGING_BYTES / 2 {
+            // What has been staged is copied and freed before more is staged.
+            gpu.queue.submit([]);
+            gpu.wait(None)?;
+        }
+    }
+    gpu.check()
+}
+
+/// Bytes of codes and of scales of a row in kernel order.
+fn row_bytes(weight: &Weight) -> (usize, usize) {
+    Order::of(weight.format()).row_bytes(weight.cols())
+}
+
+/// Bytes of codes and of scales of a whole weight.
+fn bytes(weight: &Weight) -> (u64, u64) {
+    let (codes, scales) = row_bytes(weight);
+    ((codes * weight.rows()) as u64, (scales * weight.rows()) as u64)
+}
+
+/// The matrices and the vectors that a step reads.
+fn weights_of(op: &Op) -> (Vec<WeightId>, Vec<WeightId>) {
+    match op {
+        Op::Embed { table, .. } => (vec![*table], Vec::new()),
+        Op::RmsNorm { weight, .. } => (Vec::new(), vec![*weight]),
+        Op::MatMul { products, .. } => {
+            let matrices = products.iter().map(|product| product.weight).collect();
+            (matrices, products.iter().filter_map(|product| product.bias).collect())
+        }
+        Op::HeadMatMul { weight, .. } => (vec![*weight], Vec::new()),
+        Op::MoeRoute { bias, .. } => (Vec::new(), bias.iter().copied().collect()),
+        Op::MoeExperts { bank, shared, .. } => {
+            let expert = |expert: &Expert| [expert.gate, expert.up, expert.down];
+            (bank.iter().chain(shared).flat_map(expert).collect(), Vec::new())
+        }
+        _ => (Vec::new(), Vec::new()),
+    }
+}

@@ -1,0 +1,70 @@
+//! Every case of every kernel on the GPU there is, exact and with f16 operands.
+//!
+//! Without a GPU the tests pass with a message, unless `MARLIN_REQUIRE_GPU=1`.
+
+mod common;
+
+use std::env;
+
+use common::gpu;
+use marlin_gpu::{CacheType, GpuOptions, GpuPlayer, Opening};
+use marlin_kernel::{KERNELS, Precision, check_player};
+
+/// Plays all cases; panics with the list of those that do not agree. `MARLIN_CASES` chooses some.
+fn check(opening: &Opening, cache: CacheType, precision: Precision) {
+    let filter = env::var("MARLIN_CASES").unwrap_or_default();
+    check_some(opening, cache, precision, &filter);
+}
+
+/// Plays the cases that `filter` names.
+fn check_some(opening: &Opening, cache: CacheType, precision: Precision, filter: &str) {
+    let Some(gpu) = gpu(opening) else { return };
+    let results = check_player(
+        |plan, page_size, pages| {
+            let options = GpuOptions { cache: Some(cache), page_size, pages, memory: None };
+            Ok(Box::new(GpuPlayer::new(plan, &gpu, &options)?))
+        },
+        precision,
+        filter,
+    );
+    if filter.is_empty() {
+        for kernel in KERNELS {
+            assert!(results.iter().any(|result| result.kernel == kernel.name), "no case of {}", kernel.name);
+        }
+    }
+    let failed: Vec<String> =
+        results.iter().filter(|result| result.outcome.is_err()).map(ToString::to_string).collect();
+    println!(
+        "{}, {precision:?}: {} of {} cases agree",
+        gpu.info,
+        results.len() - failed.len(),
+        results.len()
+    );
+    assert!(failed.is_empty(), "{} of {} cases:\n{}", failed.len(), results.len(), failed.join("\n"));
+}
+
+#[test]
+fn exact() {
+    let opening = Opening { matrices: false, ..Opening::default() };
+    check(&opening, CacheType::F32, Precision::Exact);
+}
+
+#[test]
+fn without_f16_in_shaders() {
+    let opening = Opening { f16: false, ..Opening::default() };
+    check(&opening, CacheType::F32, Precision::Exact);
+}
+
+#[test]
+fn f16_operands() {
+    check(&Opening::default(), CacheType::F32, Precision::HalfOperands);
+}
+
+#[test]
+fn f16_caches() {
+    // What a cache of 11 bits costs is within the tolerance for f16 operands.
+    let opening = Opening { matrices: false, ..Opening::default() };
+    for kernel in ["cache_write", "attention"] {
+        check_some(&opening, CacheType::F16, Precision::HalfOperands, kernel);
+    }
+}

@@ -1,0 +1,7 @@
+// bf16: dense.
+
+//#import shader/format/bf16
+//#import shader/format/scale_none
+
+// Taken off every code, in units of codes.
+const CODE_ZERO: f32 = 0.0;

@@ -1,0 +1,3 @@
+// No cache: for lists of operations that write none.
+
+fn cache_store(index: u32, value: f32) {}
