@@ -45,6 +45,10 @@ pub enum Command {
     Eval(commands::eval::Eval),
     /// Show what this machine has and test every kernel on it.
     Doctor(commands::doctor::Doctor),
+    /// Measure kernels and models on a GPU.
+    Bench(commands::bench::Bench),
+    /// Show which kernel runs where and who has seen it, or write the GPU kernels as files.
+    Kernels(commands::kernels::Kernels),
     /// Print a shell's completions.
     Completions(commands::completions::Completions),
     /// Print the manual page.
@@ -52,8 +56,14 @@ pub enum Command {
 }
 
 /// How a model is played.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct PlayOptions {
+    /// auto, cpu, gpu, gpu:N as `doctor` numbers them, vulkan, metal, or part of a GPU's name.
+    #[arg(long, env = "MARLIN_DEVICE", default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// Gigabytes of the GPU's memory to use at most.
+    #[arg(long, value_name = "GB")]
+    pub device_memory: Option<f64>,
     /// Threads to use; all cores by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
@@ -70,8 +80,10 @@ pub struct PlayOptions {
 pub enum Activations {
     /// Exact: used to evaluate.
     F32,
-    /// 8-bit blocks: used to generate.
+    /// 8-bit blocks: used to generate on a CPU.
     Int8,
+    /// Operands of matrix units: used to generate on a GPU that has them.
+    F16,
 }
 
 /// Precision of the key/value cache.

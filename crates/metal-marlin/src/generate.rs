@@ -48,7 +48,7 @@ impl Generator {
     ///
     /// # Errors
     /// When the machine does not have the memory.
-    pub fn new(opened: Opened, play: PlayOptions, context: Option<usize>) -> anyhow::Result<Generator> {
+    pub fn new(opened: Opened, play: &PlayOptions, context: Option<usize>) -> anyhow::Result<Generator> {
         let Opened { model, tokenizer, .. } = opened;
         let context = context.unwrap_or(DEFAULT_CONTEXT.min(model.context_length));
         let mut eos = model.eos;

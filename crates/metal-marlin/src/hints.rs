@@ -15,11 +15,29 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
         if let Some(EngineError::Request { what: "length", .. }) = cause.downcast_ref() {
             return Some("give more room with --ctx, or a shorter prompt");
         }
+        if let Some(error) = cause.downcast_ref() {
+            return gpu_hint(error);
+        }
         if let Some(marlin_kernel::Error::Device { .. }) = cause.downcast_ref() {
             return Some("a smaller --ctx, or --kv f16, needs less memory");
         }
     }
     None
+}
+
+fn gpu_hint(error: &marlin_gpu::Error) -> Option<&'static str> {
+    use marlin_gpu::Error;
+    match error {
+        Error::Memory { .. } => {
+            Some("a smaller --ctx needs less; `quantize` to fewer bits makes a smaller model; --device cpu maps the file")
+        }
+        Error::Binding { .. } => Some("a smaller --ctx, or --device cpu, has no such limit"),
+        Error::NoAdapter { .. } | Error::Missing { .. } => {
+            Some("`metal-marlin doctor` lists the devices there are; --device cpu always works")
+        }
+        Error::Device { .. } => Some("--device cpu plays the same model; a newer driver may help"),
+        _ => None,
+    }
 }
 
 /// The file's error, also inside those of the crates that pass it on.

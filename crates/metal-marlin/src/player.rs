@@ -1,6 +1,8 @@
-//! Picks the player: the CPU's.
+//! Picks the player: a GPU's or the CPU's.
 
+use anyhow::bail;
 use marlin_cpu::{CacheType, CpuOptions, CpuPlayer};
+use marlin_gpu::{Gpu, GpuOptions, GpuPlayer, Opening};
 use marlin_kernel::{Player, Precision, plan::Plan};
 
 use crate::cli::{Activations, Kv, PlayOptions};
@@ -8,19 +10,69 @@ use crate::cli::{Activations, Kv, PlayOptions};
 /// What a model is played for, which decides the precisions the user left open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Speed: 8-bit activations, f16 cache.
+    /// Speed: 8-bit or f16 activations, f16 cache.
     Generate,
     /// Exactness: f32 both.
     Evaluate,
 }
 
-/// Makes a player with caches for `context` tokens.
+/// Makes a player with caches for `context` tokens on the device the options name; `auto` is a GPU if
+/// there is a real one, and the CPU otherwise.
 ///
 /// # Errors
-/// When the machine does not have the memory.
+/// When there is no such device, or it does not have the memory.
 pub fn make(
     plan: Plan,
-    options: PlayOptions,
+    options: &PlayOptions,
+    purpose: Purpose,
+    context: usize,
+) -> anyhow::Result<Box<dyn Player>> {
+    match gpu_wish(&options.device) {
+        Some(device) => on_gpu(plan, options, purpose, context, device),
+        None => on_cpu(plan, options, purpose, context),
+    }
+}
+
+/// The GPU that a wish means; `None` for the CPU.
+fn gpu_wish(device: &str) -> Option<&str> {
+    match device {
+        "cpu" => None,
+        "auto" => marlin_gpu::list().iter().any(|info| info.subgroups && !info.software).then_some("gpu"),
+        device => Some(device),
+    }
+}
+
+fn on_gpu(
+    plan: Plan,
+    options: &PlayOptions,
+    purpose: Purpose,
+    context: usize,
+    device: &str,
+) -> anyhow::Result<Box<dyn Player>> {
+    let exact = purpose == Purpose::Evaluate;
+    let activations = options.activations.unwrap_or(if exact { Activations::F32 } else { Activations::F16 });
+    if activations == Activations::Int8 {
+        bail!("--activations int8: found device {device}, expected cpu; a gpu takes f32 or f16");
+    }
+    let matrices = activations == Activations::F16;
+    let opening = Opening { device: device.to_owned(), matrices, ..Opening::default() };
+    let gpu = Gpu::open(&opening)?;
+    let cache = match options.kv {
+        Some(Kv::F32) => Some(marlin_gpu::CacheType::F32),
+        Some(Kv::F16) => Some(marlin_gpu::CacheType::F16),
+        None if exact => Some(marlin_gpu::CacheType::F32),
+        None => None,
+    };
+    let defaults = GpuOptions::default();
+    let memory = options.device_memory.map(|gigabytes| (gigabytes * 1e9) as u64);
+    let pages = context.div_ceil(defaults.page_size);
+    let settings = GpuOptions { cache, pages, memory, ..defaults };
+    Ok(Box::new(GpuPlayer::new(plan, &gpu, &settings)?))
+}
+
+fn on_cpu(
+    plan: Plan,
+    options: &PlayOptions,
     purpose: Purpose,
     context: usize,
 ) -> anyhow::Result<Box<dyn Player>> {
@@ -30,6 +82,9 @@ pub fn make(
     let precision = match activations {
         Activations::F32 => Precision::Exact,
         Activations::Int8 => Precision::Int8Activations,
+        Activations::F16 => {
+            bail!("--activations f16: found device cpu, expected a gpu; a cpu takes f32 or int8")
+        }
     };
     let cache = match kv {
         Kv::F32 => CacheType::F32,

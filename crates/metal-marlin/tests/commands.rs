@@ -174,8 +174,60 @@ fn wrong_arguments_say_what_is_right() {
 }
 
 #[test]
+fn kernels_lists_every_kernel_on_both_players() {
+    let facts = json(&["kernels"]);
+    let rows = facts["kernels"].as_array().unwrap();
+    for player in ["cpu", "gpu"] {
+        let names: Vec<&str> = rows
+            .iter()
+            .filter(|row| row["player"] == player)
+            .map(|row| row["kernel"].as_str().unwrap())
+            .collect();
+        let expected: Vec<&str> = marlin_kernel::KERNELS.iter().map(|kernel| kernel.name).collect();
+        assert_eq!(names, expected);
+    }
+    let shaders = facts["shaders"].as_array().unwrap();
+    assert_eq!(shaders.len(), marlin_kernel::shader::SHADERS.len());
+    for shader in shaders {
+        let matrices = shader["needs"].as_str().unwrap().contains("matrices");
+        assert_eq!(shader["in_ci"], !matrices, "{shader}");
+        assert!(shader["variants"].as_u64().unwrap() > 0 && shader["ran_here"].is_null(), "{shader}");
+    }
+    let verified = json(&["kernels", "--verify", "--device", "cpu", "--kernel", "add"]);
+    let states: Vec<&str> =
+        verified["kernels"].as_array().unwrap().iter().map(|row| row["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["verified here", "verified by CI"]);
+}
+
+#[test]
+fn kernels_writes_every_variant_as_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().to_str().unwrap();
+    let shaders = json(&["kernels", "--kernel", "matmul"])["shaders"].clone();
+    let count = || -> u64 {
+        let rows = shaders.as_array().unwrap().iter();
+        rows.map(|row| row["variants"].as_u64().unwrap()).sum()
+    };
+    let written = json(&["kernels", "--kernel", "matmul", "--emit", "wgsl", "--out", out]);
+    assert_eq!((&written["files"], &written["left_out"]), (&count().into(), &0.into()));
+    let files = |kernel: &str| std::fs::read_dir(dir.path().join(kernel)).unwrap().count() as u64;
+    assert_eq!(files("matmul"), count());
+    for language in ["msl", "spirv"] {
+        let written = json(&["kernels", "--kernel", "sample", "--emit", language, "--out", out]);
+        assert_eq!(written["left_out"], 0);
+    }
+    let metal = std::fs::read_to_string(dir.path().join("sample/sample.metal")).unwrap();
+    assert!(metal.contains("kernel void main_("), "{metal}");
+    let spirv = std::fs::read(dir.path().join("sample/sample.spv")).unwrap();
+    assert_eq!(spirv[..4], 0x0723_0203u32.to_le_bytes());
+    let error = fail(&["kernels", "--kernel", "matmull"]);
+    assert!(error.contains("--kernel matmull: no such kernel, expected one of embed,"), "{error}");
+    assert_eq!(run(&["kernels", "--emit", "msl"]).status.code(), Some(2));
+}
+
+#[test]
 fn completions_and_manual_name_every_command() {
-    for command in ["demo", "quantize", "run", "chat", "inspect", "eval", "doctor"] {
+    for command in ["demo", "quantize", "run", "chat", "inspect", "eval", "doctor", "kernels"] {
         assert!(succeed(&["completions", "bash"]).contains(command));
         assert!(succeed(&["man"]).contains(&command.to_uppercase()));
     }

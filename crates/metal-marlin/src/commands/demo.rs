@@ -8,7 +8,7 @@ use marlin_quant::{Recipe, Report};
 use serde::Serialize;
 
 use crate::{
-    cli::{PlayOptions, SamplingOptions},
+    cli::{Activations, Kv, PlayOptions, SamplingOptions},
     commands::{eval, quantize},
     generate::{Ask, Generator, Stats},
     miniature, open,
@@ -65,10 +65,14 @@ impl Demo {
         let tokens = after.tokenizer.encode(miniature::HELD_OUT, true, false)?;
         let mut windows = Windows::new(tokens, CTX, None)?;
         windows.truncate(WINDOWS);
-        let exact = PlayOptions { activations: None, kv: None, ..self.play };
-        let quality = eval::against(before, after, &windows, exact, output)?;
+        let exact = PlayOptions { activations: None, kv: None, ..self.play.clone() };
+        let quality = eval::against(before, after, &windows, &exact, output)?;
 
-        let mut generator = Generator::new(open::open(&path, output)?, self.play, None)?;
+        // f32 where the user has no wish, so that every device writes the same text.
+        let activations = self.play.activations.or(Some(Activations::F32));
+        let kv = self.play.kv.or(Some(Kv::F32));
+        let play = PlayOptions { activations, kv, ..self.play };
+        let mut generator = Generator::new(open::open(&path, output)?, &play, None)?;
         let (text, stats) = write(&mut generator)?;
         let facts = facts(
             &report,
@@ -84,7 +88,7 @@ impl Demo {
 
 fn write(generator: &mut Generator) -> anyhow::Result<(String, Stats)> {
     let player = generator.player();
-    // Small models repeat themselves; the penalty keeps the text the same on every player.
+    // Small models repeat themselves.
     let sampling = SamplingOptions { repetition_penalty: 1.2, ..SamplingOptions::greedy() };
     let ask = Ask {
         prompt: PROMPT,

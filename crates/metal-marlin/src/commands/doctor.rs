@@ -1,13 +1,17 @@
 //! `doctor`: what this machine has, and every kernel tested against its reference on it.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use clap::Args;
 use marlin_cpu::{CpuOptions, CpuPlayer};
-use marlin_kernel::{CaseResult, KERNELS, Precision, check_player, simd::Isa};
+use marlin_gpu::{CacheType, Gpu, GpuInfo, GpuOptions, GpuPlayer, Opening};
+use marlin_kernel::{
+    CaseResult, Error, KERNELS, Kernel, Player, Precision, check_player, plan::Plan, simd::Isa,
+};
 use serde::Serialize;
 
 use crate::{
+    commands::compare,
     output::{Output, Unit, table},
     player,
 };
@@ -18,6 +22,15 @@ pub struct Doctor {
     /// Threads to use; all cores by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// Which devices to test: auto for the CPU and the best GPU, cpu, or a GPU as in `run`.
+    #[arg(long, env = "MARLIN_DEVICE", default_value = "auto", value_name = "DEVICE")]
+    pub device: String,
+    /// Test one kernel only.
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Option<String>,
+    /// Instead, play this model on the GPU and on the CPU and name the first step that differs.
+    #[arg(long, value_name = "MODEL")]
+    pub compare: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -28,8 +41,10 @@ struct Facts {
     threads: usize,
     /// The paths this processor can take; the first is the one that is taken.
     simd: Vec<&'static str>,
+    gpus: Vec<String>,
     formats: Vec<&'static str>,
     architectures: Vec<&'static str>,
+    players: Vec<String>,
     kernels: Vec<KernelFacts>,
     passed: usize,
     failed: Vec<String>,
@@ -40,39 +55,117 @@ struct KernelFacts {
     kernel: &'static str,
     cases: usize,
     failed: usize,
-    worst_exact: f64,
-    worst_int8: f64,
+    /// Largest relative error of each player.
+    worst: Vec<f64>,
+}
+
+/// A device in a precision.
+pub(super) enum Tested {
+    Cpu { threads: usize, precision: Precision },
+    Gpu { gpu: Arc<Gpu>, precision: Precision },
+}
+
+impl Tested {
+    /// The players that a wish means.
+    pub(super) fn all(device: &str, threads: usize) -> anyhow::Result<Vec<Tested>> {
+        let mut tested = Vec::new();
+        if matches!(device, "auto" | "cpu") {
+            let cpu = |precision| Tested::Cpu { threads, precision };
+            tested.extend([Precision::Exact, Precision::Int8Activations].map(cpu));
+        }
+        let wish = match device {
+            "cpu" => None,
+            "auto" => (!marlin_gpu::list().is_empty()).then_some("gpu"),
+            device => Some(device),
+        };
+        if let Some(wish) = wish {
+            let opening = Opening { device: wish.to_owned(), ..Opening::default() };
+            let gpu = Gpu::open(&Opening { matrices: false, ..opening.clone() })?;
+            tested.push(Tested::Gpu { gpu, precision: Precision::Exact });
+            let gpu = Gpu::open(&opening)?;
+            if gpu.info.matrices.is_some() {
+                tested.push(Tested::Gpu { gpu, precision: Precision::HalfOperands });
+            }
+        }
+        Ok(tested)
+    }
+
+    pub(super) fn name(&self) -> String {
+        match self {
+            Tested::Cpu { precision: Precision::Int8Activations, .. } => "cpu, int8 activations".to_owned(),
+            Tested::Cpu { .. } => "cpu, f32".to_owned(),
+            Tested::Gpu { precision: Precision::HalfOperands, .. } => "gpu, f16 operands".to_owned(),
+            Tested::Gpu { .. } => "gpu, f32".to_owned(),
+        }
+    }
+
+    /// The player's name in tables.
+    pub(super) fn player(&self) -> &'static str {
+        match self {
+            Tested::Cpu { .. } => "cpu",
+            Tested::Gpu { .. } => "gpu",
+        }
+    }
+
+    pub(super) fn gpu(&self) -> Option<&Gpu> {
+        match self {
+            Tested::Cpu { .. } => None,
+            Tested::Gpu { gpu, .. } => Some(gpu),
+        }
+    }
+
+    pub(super) fn precision(&self) -> Precision {
+        match self {
+            Tested::Cpu { precision, .. } | Tested::Gpu { precision, .. } => *precision,
+        }
+    }
+
+    pub(super) fn make(&self, plan: Plan, page_size: usize, pages: usize) -> Result<Box<dyn Player>, Error> {
+        match self {
+            Tested::Cpu { threads, precision } => {
+                let (threads, precision) = (*threads, *precision);
+                let options = CpuOptions { threads, precision, page_size, pages, ..CpuOptions::default() };
+                Ok(Box::new(CpuPlayer::new(plan, &options)?))
+            }
+            Tested::Gpu { gpu, precision } => {
+                let half = *precision == Precision::HalfOperands;
+                let cache = Some(if half { CacheType::F16 } else { CacheType::F32 });
+                let options = GpuOptions { cache, page_size, pages, memory: None };
+                Ok(Box::new(GpuPlayer::new(plan, gpu, &options)?))
+            }
+        }
+    }
 }
 
 impl Doctor {
-    /// Runs every case in both precisions.
+    /// Runs every case on every player, or compares two players on a model.
     ///
     /// # Errors
-    /// When results cannot be written; a kernel that does not agree is a result, with exit code 1.
+    /// When results cannot be written, or there is no such device or model; a kernel that does not agree
+    /// is a result, with exit code 1.
     pub fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let threads = player::threads(self.threads);
-        let bar = output.progress("testing", KERNELS.len() as u64, Unit::Count);
-        let mut kernels = Vec::new();
+        if let Some(model) = &self.compare {
+            return compare::run(model, &self.device, threads, output);
+        }
+        let tested = Tested::all(&self.device, threads)?;
+        let kernels = chosen(self.kernel.as_deref())?;
+        let bar = output.progress("testing", (kernels.len() * tested.len()) as u64, Unit::Count);
+        let mut rows = Vec::new();
         let mut failed = Vec::new();
-        for kernel in KERNELS {
-            let [exact, int8] = [Precision::Exact, Precision::Int8Activations].map(|precision| {
-                let make = |plan, page_size, pages| {
-                    let defaults = CpuOptions::default();
-                    let options = CpuOptions { threads, precision, page_size, pages, ..defaults };
-                    Ok(Box::new(CpuPlayer::new(plan, &options)?) as _)
-                };
-                check_player(make, precision, &format!("{}, ", kernel.name))
-            });
-            let is_failed = |result: &&CaseResult| result.outcome.is_err();
-            failed.extend(exact.iter().chain(&int8).filter(is_failed).map(ToString::to_string));
-            kernels.push(KernelFacts {
-                kernel: kernel.name,
-                cases: exact.len() + int8.len(),
-                failed: exact.iter().chain(&int8).filter(is_failed).count(),
-                worst_exact: worst(&exact),
-                worst_int8: worst(&int8),
-            });
-            bar.inc(1);
+        for kernel in kernels {
+            let mut facts = KernelFacts { kernel: kernel.name, cases: 0, failed: 0, worst: Vec::new() };
+            for player in &tested {
+                let make = |plan, page_size, pages| player.make(plan, page_size, pages);
+                let results = check_player(make, player.precision(), &format!("{}, ", kernel.name));
+                let bad = results.iter().filter(|result| result.outcome.is_err());
+                failed.extend(bad.map(|result| format!("{}: {result}", player.name())));
+                facts.cases += results.len();
+                facts.failed += results.iter().filter(|result| result.outcome.is_err()).count();
+                facts.worst.push(worst(&results));
+                bar.inc(1);
+            }
+            rows.push(facts);
         }
         bar.finish_and_clear();
         let facts = Facts {
@@ -81,19 +174,36 @@ impl Doctor {
             cores: player::threads(None),
             threads,
             simd: Isa::available().into_iter().map(Isa::name).collect(),
+            gpus: marlin_gpu::list().iter().map(GpuInfo::to_string).collect(),
             formats: marlin_format::FORMATS.iter().map(|format| format.name()).collect(),
             architectures: marlin_model::ARCHITECTURES
                 .iter()
                 .flat_map(|row| row.model_types)
                 .copied()
                 .collect(),
-            passed: kernels.iter().map(|kernel| kernel.cases - kernel.failed).sum(),
-            kernels,
+            players: tested.iter().map(Tested::name).collect(),
+            passed: rows.iter().map(|kernel| kernel.cases - kernel.failed).sum(),
+            kernels: rows,
             failed,
         };
         output.result(&facts, text)?;
         Ok(if facts.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
+}
+
+/// The kernel of that name, or all.
+///
+/// # Errors
+/// When there is none of that name.
+pub(super) fn chosen(wanted: Option<&str>) -> anyhow::Result<Vec<&'static Kernel>> {
+    let kernels: Vec<_> =
+        KERNELS.iter().copied().filter(|kernel| wanted.is_none_or(|name| name == kernel.name)).collect();
+    if kernels.is_empty() {
+        let names: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
+        let wanted = wanted.unwrap_or_default();
+        anyhow::bail!("--kernel {wanted}: no such kernel, expected one of {}", names.join(", "));
+    }
+    Ok(kernels)
 }
 
 fn worst(results: &[CaseResult]) -> f64 {
@@ -110,19 +220,25 @@ fn text(facts: &Facts) -> String {
         facts.simd.first().unwrap_or(&"none"),
         facts.simd.join(", "),
     );
+    if facts.gpus.is_empty() {
+        text.push_str("gpus           none\n");
+    }
+    for (at, gpu) in facts.gpus.iter().enumerate() {
+        text.push_str(&format!("{:<15}{gpu}\n", format!("gpu:{at}")));
+    }
     text.push_str(&format!("formats        {}\n", facts.formats.join(", ")));
     text.push_str(&format!("architectures  {}\n\n", facts.architectures.join(", ")));
     let row = |row: &KernelFacts| {
-        vec![
-            row.kernel.to_owned(),
-            row.cases.to_string(),
-            row.failed.to_string(),
-            format!("{:.1e}", row.worst_exact),
-            format!("{:.1e}", row.worst_int8),
-        ]
+        let mut cells = vec![row.kernel.to_owned(), row.cases.to_string(), row.failed.to_string()];
+        cells.extend(row.worst.iter().map(|worst| format!("{worst:.1e}")));
+        cells
     };
     let rows: Vec<Vec<String>> = facts.kernels.iter().map(row).collect();
-    text.push_str(&table(&["kernel", "cases", "failed", "worst error f32", "worst error int8"], &rows));
+    let titles = facts.players.iter().map(|player| format!("worst error {player}"));
+    let titles: Vec<String> =
+        ["kernel", "cases", "failed"].map(str::to_owned).into_iter().chain(titles).collect();
+    let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+    text.push_str(&table(&titles, &rows));
     text.push_str(&format!("\n{} passed, {} failed\n", facts.passed, facts.failed.len()));
     for failure in &facts.failed {
         text.push_str(&format!("{failure}\n"));

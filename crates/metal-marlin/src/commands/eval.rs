@@ -99,10 +99,10 @@ impl Eval {
         let candidate = open::open(&self.model, output)?;
         let windows = self.windows(&candidate, &text)?;
         let facts = match &self.reference {
-            None => alone(candidate, &windows, self.play, output)?,
+            None => alone(candidate, &windows, &self.play, output)?,
             Some(reference) => {
                 let reference = open::open(reference, output)?;
-                against(reference, candidate, &windows, self.play, output)?
+                against(reference, candidate, &windows, &self.play, output)?
             }
         };
         output.result(&facts, facts_text)?;
@@ -125,7 +125,7 @@ impl Eval {
 ///
 /// # Errors
 /// As [`Eval::run`].
-pub fn alone(model: Opened, windows: &Windows, play: PlayOptions, output: Output) -> anyhow::Result<Facts> {
+pub fn alone(model: Opened, windows: &Windows, play: &PlayOptions, output: Output) -> anyhow::Result<Facts> {
     let mut player = player::make(model.model.plan, play, Purpose::Evaluate, cache_tokens(windows))?;
     let bar = output.progress("scoring", total(windows), Unit::Count);
     let result = perplexity(&mut *player, windows, ROWS, |so_far| bar.set_position(so_far.nll.len() as u64))?;
@@ -141,13 +141,13 @@ pub fn against(
     reference: Opened,
     candidate: Opened,
     windows: &Windows,
-    play: PlayOptions,
+    play: &PlayOptions,
     output: Output,
 ) -> anyhow::Result<Facts> {
     let context = cache_tokens(windows);
     let mut reference = player::make(
         reference.model.plan,
-        PlayOptions { activations: None, kv: None, ..play },
+        &PlayOptions { activations: None, kv: None, ..play.clone() },
         Purpose::Evaluate,
         context,
     )?;

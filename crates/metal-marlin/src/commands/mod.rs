@@ -1,11 +1,14 @@
 //! The commands, one file each.
 
+pub mod bench;
 pub mod chat;
+pub mod compare;
 pub mod completions;
 pub mod demo;
 pub mod doctor;
 pub mod eval;
 pub mod inspect;
+pub mod kernels;
 pub mod man;
 pub mod quantize;
 pub mod run;
@@ -31,6 +34,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Inspect(command) => command.run(output),
         Command::Eval(command) => command.run(output),
         Command::Doctor(command) => command.run(output),
+        Command::Bench(command) => command.run(output),
+        Command::Kernels(command) => command.run(output),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     }

@@ -1,0 +1,241 @@
+//! `bench kernels`: time, bandwidth and operations of every kernel, and their share of what the device
+//! can do.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::bail;
+use clap::Args;
+use marlin_format::Format;
+use marlin_gpu::{CacheType, Gpu, GpuOptions, GpuPlayer, Opening};
+use marlin_kernel::{Player, Random, plan::BufferId};
+use serde::Serialize;
+
+use super::work::{self, Work};
+use crate::output::{Output, Unit, table};
+
+/// Bytes that are copied to measure the memory's bandwidth.
+const COPY_BYTES: u64 = 1 << 30;
+/// Cache rows that are filled at once.
+const FILL_ROWS: usize = 512;
+/// Time for a device's clocks to come up before something is measured.
+const WARM: Duration = Duration::from_millis(200);
+/// Times a step of a work is played, all its copies together.
+const REPEATS: usize = 5;
+
+/// Arguments of `bench kernels`.
+#[derive(Args, Debug)]
+pub struct Kernels {
+    /// The GPU, as in `run`.
+    #[arg(long, env = "MARLIN_DEVICE", default_value = "gpu", value_name = "DEVICE")]
+    pub device: String,
+    /// Formats of the weights.
+    #[arg(long, value_delimiter = ',', default_value = "fp4,int4,int8,mxfp4,bf16", value_name = "NAMES")]
+    pub formats: Vec<String>,
+    /// Rows of products and experts.
+    #[arg(long, value_delimiter = ',', default_value = "1,4,16,512", value_name = "COUNTS")]
+    pub rows: Vec<usize>,
+    /// Positions that attention sees at decode.
+    #[arg(long, value_delimiter = ',', default_value = "4096,32768", value_name = "COUNTS")]
+    pub depths: Vec<usize>,
+    /// Measure one kernel only.
+    #[arg(long, value_name = "NAME")]
+    pub kernel: Option<String>,
+    /// Measure only shapes with this in their name.
+    #[arg(long, value_name = "TEXT")]
+    pub shape: Option<String>,
+    /// f32 operands in place of matrix units.
+    #[arg(long)]
+    pub exact: bool,
+}
+
+#[derive(Serialize)]
+struct Facts {
+    device: String,
+    /// Bytes read and written in a second by a plain copy.
+    copy_bytes_per_second: f64,
+    /// Operations a second of matrix units, or of f32 multiply-adds without.
+    peak_operations_per_second: f64,
+    kernels: Vec<Measured>,
+}
+
+#[derive(Serialize)]
+struct Measured {
+    kernel: &'static str,
+    shape: String,
+    format: Option<&'static str>,
+    rows: usize,
+    dispatches: usize,
+    /// Median over copies and repeats.
+    microseconds: f64,
+    bytes_per_second: f64,
+    operations_per_second: f64,
+    share_of_copy: f64,
+    share_of_peak: f64,
+}
+
+impl Kernels {
+    /// Measures and prints.
+    ///
+    /// # Errors
+    /// When there is no such device, it has no timestamps, or its memory does not hold the largest shape.
+    pub fn run(self, output: Output) -> anyhow::Result<ExitCode> {
+        let formats: Vec<&'static dyn Format> =
+            self.formats.iter().map(|name| marlin_format::by_name(name)).collect::<Result<_, _>>()?;
+        if self.rows.contains(&0) || self.depths.contains(&0) {
+            bail!("--rows and --depths: found 0, expected 1 or more");
+        }
+        let matrices = !self.exact;
+        let opening = Opening { device: self.device.clone(), matrices, ..Opening::default() };
+        let gpu = Gpu::open(&opening)?;
+        gpu.keep_busy(5 * WARM)?;
+        let copy = gpu.copy_bandwidth(COPY_BYTES, 11)?;
+        let peak = gpu.peak_operations(5)?;
+        let wanted = self.wanted(&formats, gpu.info.f16);
+        let bar = output.progress("measuring", wanted.len() as u64, Unit::Count);
+        let mut kernels = Vec::new();
+        for make in wanted {
+            kernels.push(measure(&gpu, &make(), copy, peak)?);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        let facts = Facts {
+            device: gpu.info.to_string(),
+            copy_bytes_per_second: copy,
+            peak_operations_per_second: peak,
+            kernels,
+        };
+        output.result(&facts, text)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// What is to be measured; each is made when its turn comes, since some are large.
+    fn wanted(&self, formats: &[&'static dyn Format], f16: bool) -> Vec<Box<dyn Fn() -> Work>> {
+        let mut wanted: Vec<Box<dyn Fn() -> Work>> = Vec::new();
+        let kernel = |name: &str| self.kernel.as_deref().is_none_or(|wanted| wanted == name);
+        let shape = |name: &str| self.shape.as_deref().is_none_or(|wanted| name.contains(wanted));
+        let bytes = if f16 { 2 } else { 4 };
+        for &format in formats {
+            for &rows in &self.rows {
+                for &(name, outs, cols) in
+                    work::MATRICES.iter().filter(|(name, ..)| kernel("matmul") && shape(name))
+                {
+                    wanted.push(Box::new(move || work::product(name, format, rows, outs, cols)));
+                }
+                if kernel("head_matmul") && shape("glm") {
+                    wanted.push(Box::new(move || work::heads(format, rows)));
+                }
+                if kernel("moe_experts") && shape("glm") {
+                    wanted.push(Box::new(move || work::experts(format, rows)));
+                }
+            }
+        }
+        for (at, (name, ..)) in work::ATTENTION.iter().enumerate().filter(|_| kernel("attention")) {
+            if !shape(name) {
+                continue;
+            }
+            for &depth in &self.depths {
+                wanted.push(Box::new(move || work::attention(at, 1, depth, bytes)));
+            }
+            for &rows in self.rows.iter().filter(|rows| **rows > 1) {
+                wanted.push(Box::new(move || work::attention(at, rows, rows.max(512), bytes)));
+            }
+        }
+        for &rows in &self.rows {
+            let names: Vec<&'static str> = work::small(1).iter().map(|work| work.kernel).collect();
+            for (at, name) in names.into_iter().enumerate() {
+                if kernel(name) && shape("glm") {
+                    wanted.push(Box::new(move || work::small(rows).swap_remove(at)));
+                }
+            }
+        }
+        wanted
+    }
+}
+
+/// Plays all copies of a work's step several times and takes the median of their times.
+fn measure(gpu: &Arc<Gpu>, work: &Work, copy: f64, peak: f64) -> anyhow::Result<Measured> {
+    let cache = if gpu.info.f16 { CacheType::F16 } else { CacheType::F32 };
+    let pages = work.batch.sequences[0].pages.len();
+    let options = GpuOptions { cache: Some(cache), page_size: work::PAGE, pages, memory: None };
+    let mut player = GpuPlayer::new(work.plan.clone(), gpu, &options)?;
+    fill(&mut player, work)?;
+    player.begin(&work.batch)?;
+    for at in 0..work.plan.buffers.len() {
+        player.write(BufferId(at as u32), &work::input(&work.plan, at, work.rows))?;
+    }
+    let steps = work.copies;
+    let dispatches = player.dispatches(0..1)?;
+    let mut times = Vec::new();
+    gpu.keep_busy(WARM)?;
+    for repeat in 0..=REPEATS {
+        gpu.keep_busy(WARM / 10)?;
+        let mut sums = vec![Duration::ZERO; steps];
+        for dispatch in player.profile(0..steps)? {
+            sums[dispatch.step] += dispatch.time;
+        }
+        // The first round compiles.
+        if repeat > 0 {
+            times.extend(sums.into_iter().filter(|time| !time.is_zero()));
+        }
+    }
+    times.sort_unstable();
+    let Some(median) = times.get(times.len() / 2) else { bail!("{}: no time was measured", work.shape) };
+    let seconds = median.as_secs_f64();
+    let cost = work.plan.cost(0, &work.batch)?;
+    let bytes = (cost.bytes + cost.cache_values * if gpu.info.f16 { 2 } else { 4 }) as f64 / seconds;
+    let operations = cost.operations as f64 / seconds;
+    Ok(Measured {
+        kernel: work.kernel,
+        shape: work.shape.clone(),
+        format: work.format,
+        rows: work.rows,
+        dispatches,
+        microseconds: 1e6 * seconds,
+        bytes_per_second: bytes,
+        operations_per_second: operations,
+        share_of_copy: bytes / copy,
+        share_of_peak: operations / peak,
+    })
+}
+
+/// Plays the steps that fill the caches, for every position there is.
+fn fill(player: &mut GpuPlayer, work: &Work) -> anyhow::Result<()> {
+    let Some(row) = work.fill else { return Ok(()) };
+    let total = work.batch.positions.last().map_or(0, |last| *last as usize + 1);
+    let values = Random::new(5).normals(FILL_ROWS * row.width);
+    for start in (0..total).step_by(FILL_ROWS) {
+        let end = total.min(start + FILL_ROWS);
+        player.begin(&work::batch(start..end))?;
+        player.write(row.buffer, &values[..(end - start) * row.width])?;
+        player.run(work.copies..work.plan.steps.len())?;
+    }
+    Ok(())
+}
+
+fn text(facts: &Facts) -> String {
+    let mut text = format!(
+        "{}\ncopy {:.0} GB/s read and written, peak {:.1} TFLOP/s\n\n",
+        facts.device,
+        facts.copy_bytes_per_second / 1e9,
+        facts.peak_operations_per_second / 1e12
+    );
+    let row = |row: &Measured| {
+        vec![
+            row.kernel.to_owned(),
+            row.shape.clone(),
+            row.format.unwrap_or("-").to_owned(),
+            row.rows.to_string(),
+            row.dispatches.to_string(),
+            format!("{:.1}", row.microseconds),
+            format!("{:.0}", row.bytes_per_second / 1e9),
+            format!("{:.1} %", 100.0 * row.share_of_copy),
+            format!("{:.2}", row.operations_per_second / 1e12),
+            format!("{:.1} %", 100.0 * row.share_of_peak),
+        ]
+    };
+    let rows: Vec<Vec<String>> = facts.kernels.iter().map(row).collect();
+    let titles =
+        ["kernel", "shape", "format", "rows", "dispatches", "us", "GB/s", "of copy", "TFLOP/s", "of peak"];
+    text.push_str(&table(&titles, &rows));
+    text
+}

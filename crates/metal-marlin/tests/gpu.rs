@@ -1,0 +1,78 @@
+//! The commands on a GPU: the same text as on the CPU, and what is said when something does not fit.
+//!
+//! Without a GPU the tests pass with a message, unless `MARLIN_REQUIRE_GPU=1`.
+
+mod common;
+
+use common::{fail, json, run};
+
+/// Whether there is a GPU; says so if not.
+fn has_gpu() -> bool {
+    let found = !marlin_gpu::list().is_empty();
+    let required = std::env::var_os("MARLIN_REQUIRE_GPU").is_some_and(|value| value == "1");
+    assert!(found || !required, "MARLIN_REQUIRE_GPU=1 and no GPU");
+    if !found {
+        println!("skipped: no GPU; MARLIN_REQUIRE_GPU=1 makes this a failure");
+    }
+    found
+}
+
+#[test]
+fn the_gpu_writes_what_the_cpu_writes() {
+    if !has_gpu() {
+        return;
+    }
+    let write = |device: &str, more: &[&str]| {
+        let args = ["run", "marlin-mini", "--prompt", "It was a truth", "--max-tokens", "48"];
+        let exact = ["--activations", "f32", "--kv", "f32", "--device", device];
+        json(&[&args[..], &exact, more].concat())
+    };
+    for more in [&[][..], &["--temperature", "0.8", "--top-p", "0.9", "--repetition-penalty", "1.1", "--seed", "3"]] {
+        let (cpu, gpu) = (write("cpu", more), write("gpu", more));
+        assert_eq!(cpu["text"], gpu["text"], "{more:?}");
+        assert_eq!(gpu["new_tokens"], 48);
+        assert!(gpu["player"].as_str().unwrap().contains("subgroups"), "{gpu}");
+    }
+}
+
+#[test]
+fn perplexity_and_every_step_agree_with_the_cpu() {
+    if !has_gpu() {
+        return;
+    }
+    let text = common::miniature().join("heldout.txt");
+    let eval = |device: &str| {
+        let args = ["eval", "marlin-mini", "--windows", "1", "--text", text.to_str().unwrap()];
+        json(&[&args[..], &["--device", device]].concat())["perplexity"].as_f64().unwrap()
+    };
+    let (cpu, gpu) = (eval("cpu"), eval("gpu"));
+    assert!((gpu / cpu - 1.0).abs() < 1e-4, "{cpu} and {gpu}");
+
+    let compared = json(&["doctor", "--compare", "marlin-mini", "--device", "gpu"]);
+    let comparisons = compared["comparisons"].as_array().unwrap();
+    assert!(comparisons.len() >= 3);
+    assert!(comparisons.iter().all(|comparison| comparison["difference"].is_null()), "{compared}");
+}
+
+#[test]
+fn what_is_not_there_or_does_not_fit_is_said() {
+    fn ask<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["run", "marlin-mini", "--prompt", "a", "--max-tokens", "1"], more].concat()
+    }
+    let error = fail(&ask(&["--device", "gpu:99"]));
+    assert!(error.contains("device gpu:99: no such GPU; found"), "{error}");
+    let error = fail(&ask(&["--device", "no such name"]));
+    assert!(error.contains("doctor"), "{error}");
+    let error = fail(&["doctor", "--compare", "marlin-mini", "--device", "cpu"]);
+    assert!(error.contains("expected a gpu"), "{error}");
+    if !has_gpu() {
+        return;
+    }
+    let error = fail(&ask(&["--device", "gpu", "--device-memory", "0.01"]));
+    let numbers = error.contains("10000000 bytes are available") && error.contains("are missing");
+    assert!(numbers && error.contains("--ctx"), "{error}");
+    let error = fail(&ask(&["--device", "gpu", "--activations", "int8"]));
+    assert!(error.contains("a gpu takes f32 or f16"), "{error}");
+    let output = run(&["doctor", "--device", "gpu", "--kernel", "rope"]);
+    assert!(output.status.success(), "{output:?}");
+}
