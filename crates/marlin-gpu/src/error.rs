@@ -67,6 +67,16 @@ pub enum Error {
         /// Bytes there are.
         found: u32,
     },
+    /// A tuning asks for what no kernel does.
+    #[error("tuning, {choice}: found {found}, expected {expected}")]
+    Tuning {
+        /// The choice's name.
+        choice: &'static str,
+        /// Its value.
+        found: String,
+        /// Values there are.
+        expected: String,
+    },
     /// A kernel cannot be translated.
     #[error("kernel {variant}: {reason}")]
     Emit {

@@ -15,9 +15,12 @@ mod pipelines;
 mod player;
 mod program;
 mod timing;
+pub mod tuning;
 mod weights;
+pub mod work;
 
 pub use device::{Gpu, GpuInfo, Matrices, Opening, list};
 pub use error::Error;
 pub use player::{CacheType, GpuOptions, GpuPlayer};
 pub use timing::DispatchTime;
+pub use tuning::Tuning;

@@ -13,7 +13,7 @@ use marlin_kernel::{
 };
 
 use crate::{
-    Error, Gpu,
+    Error, Gpu, Tuning,
     arena::{Arena, Capacity},
     batch::{self, Dims, Rotations},
     buffers::Download,
@@ -52,12 +52,14 @@ pub struct GpuOptions {
     pub pages: usize,
     /// Bytes of the device's memory to use at most; `None` for what there is.
     pub memory: Option<u64>,
+    /// Which of several variants of a kernel is taken.
+    pub tuning: Tuning,
 }
 
 impl Default for GpuOptions {
     /// f16 caches where possible, 4096 tokens in pages of 32.
     fn default() -> GpuOptions {
-        GpuOptions { cache: None, page_size: 32, pages: 128, memory: None }
+        GpuOptions { cache: None, page_size: 32, pages: 128, memory: None, tuning: Tuning::default() }
     }
 }
 
@@ -76,6 +78,7 @@ pub(crate) struct Shared {
     pub weights: Weights,
     pub caches: Vec<Cache>,
     pub cache_type: CacheType,
+    pub tuning: Tuning,
     pub arena_buffer: wgpu::Buffer,
     pub batch_buffer: wgpu::Buffer,
     pub scratch_buffer: wgpu::Buffer,
@@ -109,9 +112,10 @@ impl GpuPlayer {
     ///
     /// # Errors
     /// [`Error::Kernel`] when the plan does not hold together, [`Error::Missing`] for f16 caches on a device
-    /// without, [`Error::Memory`] and [`Error::Binding`] when it does not fit, [`Error::Device`].
+    /// without, [`Error::Tuning`], [`Error::Memory`] and [`Error::Binding`] when it does not fit, [`Error::Device`].
     pub fn new(plan: Plan, gpu: &Arc<Gpu>, options: &GpuOptions) -> Result<GpuPlayer, Error> {
         plan.check()?;
+        options.tuning.check()?;
         let f16 = gpu.info.f16;
         let cache_type = options.cache.unwrap_or(if f16 { CacheType::F16 } else { CacheType::F32 });
         if cache_type == CacheType::F16 && !f16 {
@@ -139,6 +143,7 @@ impl GpuPlayer {
             weights,
             caches,
             cache_type,
+            tuning: options.tuning,
             arena_buffer: gpu.storage("activations", 4 * arena.words, (needed, needed))?,
             batch_buffer: gpu.storage("batch", 4 << 10, (0, 0))?,
             scratch_buffer: gpu.storage("scratch", 4 << 10, (0, 0))?,
@@ -162,6 +167,17 @@ impl GpuPlayer {
     /// The device.
     pub fn gpu(&self) -> &Arc<Gpu> {
         &self.shared.gpu
+    }
+
+    /// Takes other variants from now on.
+    ///
+    /// # Errors
+    /// [`Error::Tuning`].
+    pub(crate) fn retune(&mut self, tuning: Tuning) -> Result<(), Error> {
+        tuning.check()?;
+        self.shared.tuning = tuning;
+        self.programs.clear();
+        Ok(())
     }
 
     /// Makes room for a batch and uploads it.

@@ -168,8 +168,8 @@ impl Gpu {
 /// Rounds of the kernels that measure peaks: `ROUNDS` there.
 const PEAK_ROUNDS: u64 = 1024;
 
-/// The middle one.
-fn median(mut times: Vec<Duration>) -> Duration {
+/// The middle one of at least one.
+pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
 }

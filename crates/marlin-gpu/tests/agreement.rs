@@ -7,21 +7,21 @@ mod common;
 use std::env;
 
 use common::gpu;
-use marlin_gpu::{CacheType, GpuOptions, GpuPlayer, Opening};
+use marlin_gpu::{CacheType, GpuOptions, GpuPlayer, Opening, Tuning, tuning::SubgroupRows};
 use marlin_kernel::{KERNELS, Precision, check_player};
 
 /// Plays all cases; panics with the list of those that do not agree. `MARLIN_CASES` chooses some.
 fn check(opening: &Opening, cache: CacheType, precision: Precision) {
     let filter = env::var("MARLIN_CASES").unwrap_or_default();
-    check_some(opening, cache, precision, &filter);
+    check_some(opening, cache, precision, &filter, Tuning::default());
 }
 
 /// Plays the cases that `filter` names.
-fn check_some(opening: &Opening, cache: CacheType, precision: Precision, filter: &str) {
+fn check_some(opening: &Opening, cache: CacheType, precision: Precision, filter: &str, tuning: Tuning) {
     let Some(gpu) = gpu(opening) else { return };
     let results = check_player(
         |plan, page_size, pages| {
-            let options = GpuOptions { cache: Some(cache), page_size, pages, memory: None };
+            let options = GpuOptions { cache: Some(cache), page_size, pages, memory: None, tuning };
             Ok(Box::new(GpuPlayer::new(plan, &gpu, &options)?))
         },
         precision,
@@ -65,6 +65,25 @@ fn f16_caches() {
     // What a cache of 11 bits costs is within the tolerance for f16 operands.
     let opening = Opening { matrices: false, ..Opening::default() };
     for kernel in ["cache_write", "attention"] {
-        check_some(&opening, CacheType::F16, Precision::HalfOperands, kernel);
+        check_some(&opening, CacheType::F16, Precision::HalfOperands, kernel, Tuning::default());
+    }
+}
+
+#[test]
+fn every_other_variant_that_a_tuning_can_choose() {
+    let default = Tuning::default();
+    for (outs, steps, workgroups, gate_up, down) in [(1, 1, 3, 2, 2), (1, 2, 528, 2, 4), (2, 1, 1, 1, 1)] {
+        let tuning = Tuning {
+            matvec: [SubgroupRows { outs, steps }; 4],
+            split: default.split.map(|split| 3 - split),
+            workgroups,
+            gate_up,
+            down,
+        };
+        let exact = Opening { matrices: false, ..Opening::default() };
+        for kernel in ["matmul", "attention", "moe_experts"] {
+            check_some(&exact, CacheType::F32, Precision::Exact, kernel, tuning);
+            check_some(&Opening::default(), CacheType::F32, Precision::HalfOperands, kernel, tuning);
+        }
     }
 }

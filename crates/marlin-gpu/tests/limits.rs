@@ -43,7 +43,7 @@ fn batch(tokens: &[u32]) -> Batch {
 }
 
 fn options() -> GpuOptions {
-    GpuOptions { cache: Some(CacheType::F32), page_size: 16, pages: 4, memory: None }
+    GpuOptions { cache: Some(CacheType::F32), page_size: 16, pages: 4, ..GpuOptions::default() }
 }
 
 fn open(opening: &Opening) -> Option<Arc<Gpu>> {

@@ -22,6 +22,7 @@ pub mod cache_write;
 pub mod embed;
 pub mod gated_mul;
 pub mod gather;
+pub mod hadamard;
 pub mod head_matmul;
 pub mod matmul;
 pub mod moe_experts;
@@ -55,6 +56,7 @@ pub static KERNELS: &[&Kernel] = &[
     &attention::KERNEL,
     &gated_mul::KERNEL,
     &add::KERNEL,
+    &hadamard::KERNEL,
     &moe_route::KERNEL,
     &moe_experts::KERNEL,
     &gather::KERNEL,
@@ -74,6 +76,7 @@ impl Op {
             Op::Attention { .. } => &attention::KERNEL,
             Op::GatedMul { .. } => &gated_mul::KERNEL,
             Op::Add { .. } => &add::KERNEL,
+            Op::Hadamard { .. } => &hadamard::KERNEL,
             Op::MoeRoute { .. } => &moe_route::KERNEL,
             Op::MoeExperts { .. } => &moe_experts::KERNEL,
             Op::Gather { .. } => &gather::KERNEL,

@@ -283,6 +283,15 @@ pub enum Op {
         /// Where it is added.
         out: View,
     },
+    /// `out = H x` in each block of `block` columns, H the normalised Walsh-Hadamard matrix.
+    Hadamard {
+        /// Segments of a multiple of `block` columns.
+        x: View,
+        /// Columns of a block: a power of two from 2 to 256.
+        block: usize,
+        /// Same heads and width as `x`.
+        out: View,
+    },
     /// Chooses experts from router logits; ties go to the lower expert.
     MoeRoute {
         /// Router logits, one column per expert; contiguous.

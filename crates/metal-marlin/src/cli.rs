@@ -47,6 +47,8 @@ pub enum Command {
     Doctor(commands::doctor::Doctor),
     /// Measure kernels and models on a GPU.
     Bench(commands::bench::Bench),
+    /// Measure which variants of the kernels are fastest on a GPU, and keep the result.
+    Tune(commands::tune::Tune),
     /// Show which kernel runs where and who has seen it, or write the GPU kernels as files.
     Kernels(commands::kernels::Kernels),
     /// Print a shell's completions.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     cli::{PlayOptions, SamplingOptions},
     open::Opened,
+    output::Output,
     player::{self, Purpose},
 };
 
@@ -48,14 +49,19 @@ impl Generator {
     ///
     /// # Errors
     /// When the machine does not have the memory.
-    pub fn new(opened: Opened, play: &PlayOptions, context: Option<usize>) -> anyhow::Result<Generator> {
+    pub fn new(
+        opened: Opened,
+        play: &PlayOptions,
+        context: Option<usize>,
+        output: Output,
+    ) -> anyhow::Result<Generator> {
         let Opened { model, tokenizer, .. } = opened;
         let context = context.unwrap_or(DEFAULT_CONTEXT.min(model.context_length));
         let mut eos = model.eos;
         eos.extend(tokenizer.turn_ends());
         eos.sort_unstable();
         eos.dedup();
-        let player = player::make(model.plan, play, Purpose::Generate, context)?;
+        let player = player::make(model.plan, play, Purpose::Generate, context, output)?;
         let limits = Limits { max_batch_tokens: PROMPT_CHUNK, max_context: context, ..Limits::default() };
         Ok(Generator { engine: Engine::new(player, limits)?, tokenizer, eos })
     }

@@ -28,9 +28,7 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
 fn gpu_hint(error: &marlin_gpu::Error) -> Option<&'static str> {
     use marlin_gpu::Error;
     match error {
-        Error::Memory { .. } => {
-            Some("a smaller --ctx needs less; `quantize` to fewer bits makes a smaller model; --device cpu maps the file")
-        }
+        Error::Memory { .. } => Some("a smaller --ctx or fewer bits need less; --device cpu maps the file"),
         Error::Binding { .. } => Some("a smaller --ctx, or --device cpu, has no such limit"),
         Error::NoAdapter { .. } | Error::Missing { .. } => {
             Some("`metal-marlin doctor` lists the devices there are; --device cpu always works")

@@ -14,6 +14,7 @@ mod miniature;
 mod open;
 mod output;
 mod player;
+mod tuning;
 mod vocabulary;
 
 use std::process::ExitCode;

@@ -5,7 +5,11 @@ use marlin_cpu::{CacheType, CpuOptions, CpuPlayer};
 use marlin_gpu::{Gpu, GpuOptions, GpuPlayer, Opening};
 use marlin_kernel::{Player, Precision, plan::Plan};
 
-use crate::cli::{Activations, Kv, PlayOptions};
+use crate::{
+    cli::{Activations, Kv, PlayOptions},
+    output::Output,
+    tuning,
+};
 
 /// What a model is played for, which decides the precisions the user left open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +30,10 @@ pub fn make(
     options: &PlayOptions,
     purpose: Purpose,
     context: usize,
+    output: Output,
 ) -> anyhow::Result<Box<dyn Player>> {
     match gpu_wish(&options.device) {
-        Some(device) => on_gpu(plan, options, purpose, context, device),
+        Some(device) => on_gpu(plan, options, purpose, context, device, output),
         None => on_cpu(plan, options, purpose, context),
     }
 }
@@ -48,6 +53,7 @@ fn on_gpu(
     purpose: Purpose,
     context: usize,
     device: &str,
+    output: Output,
 ) -> anyhow::Result<Box<dyn Player>> {
     let exact = purpose == Purpose::Evaluate;
     let activations = options.activations.unwrap_or(if exact { Activations::F32 } else { Activations::F16 });
@@ -66,7 +72,8 @@ fn on_gpu(
     let defaults = GpuOptions::default();
     let memory = options.device_memory.map(|gigabytes| (gigabytes * 1e9) as u64);
     let pages = context.div_ceil(defaults.page_size);
-    let settings = GpuOptions { cache, pages, memory, ..defaults };
+    let tuning = tuning::load(&gpu.info, output);
+    let settings = GpuOptions { cache, pages, memory, tuning, ..defaults };
     Ok(Box::new(GpuPlayer::new(plan, &gpu, &settings)?))
 }
 

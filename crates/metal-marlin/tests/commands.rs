@@ -232,3 +232,54 @@ fn completions_and_manual_name_every_command() {
         assert!(succeed(&["man"]).contains(&command.to_uppercase()));
     }
 }
+
+#[test]
+fn tune_measures_once_and_what_it_keeps_is_played_with() {
+    if !common::has_gpu() {
+        return;
+    }
+    let cache = tempfile::tempdir().unwrap();
+    let ask = |args: &[&str]| {
+        let output = common::command().args(args).env("MARLIN_CACHE", cache.path()).output().unwrap();
+        let notes = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{args:?}: {notes}");
+        (serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap(), notes)
+    };
+    let (first, _) = ask(&["tune", "--device", "gpu", "--json"]);
+    assert_eq!(first["measured"], true);
+    let trials = first["trials"].as_array().unwrap();
+    assert!(trials.len() >= 7, "{first}");
+    for trial in trials {
+        let candidates = trial["candidates"].as_array().unwrap();
+        assert!(
+            candidates.len() > 1 && trial["taken"].as_u64().unwrap() < candidates.len() as u64,
+            "{trial}"
+        );
+        assert!(candidates.iter().all(|candidate| candidate[1].as_f64().unwrap() > 0.0), "{trial}");
+    }
+    let (second, notes) = ask(&["tune", "--device", "gpu", "--json"]);
+    assert!(second["measured"] == false && notes.contains("--force"), "{second}: {notes}");
+    assert_eq!((&second["tuning"], &second["path"]), (&first["tuning"], &first["path"]));
+
+    // A valid file with other values is played with; a broken one is named and passed over.
+    let path = first["path"].as_str().unwrap();
+    let write = |text: &str| std::fs::write(path, text).unwrap();
+    let whole = std::fs::read_to_string(path).unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    record["tuning"]["down"] = 4.into();
+    record["tuning"]["gate_up"] = 2.into();
+    let play = ["run", "marlin-mini", "--prompt", "It was", "--max-tokens", "4", "--device", "gpu", "--json"];
+    let plain = json(&play);
+    write(&record.to_string());
+    let (tuned, notes) = ask(&play);
+    assert!(!notes.contains("tuning"), "{notes}");
+    write(&whole[..whole.len() / 2]);
+    let (ignored, notes) = ask(&play);
+    assert!(notes.contains("tuning ignored") && notes.contains(path), "{notes}");
+    assert_eq!((&tuned["text"], &ignored["text"]), (&plain["text"], &plain["text"]));
+    let (doctor, _) = ask(&["doctor", "--device", "gpu", "--kernel", "add", "--json"]);
+    assert_eq!(doctor["tuned"][0], false);
+    write(&whole);
+    let (doctor, _) = ask(&["doctor", "--device", "gpu", "--kernel", "add", "--json"]);
+    assert_eq!(doctor["tuned"][0], true);
+}

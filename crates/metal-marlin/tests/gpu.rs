@@ -4,18 +4,7 @@
 
 mod common;
 
-use common::{fail, json, run};
-
-/// Whether there is a GPU; says so if not.
-fn has_gpu() -> bool {
-    let found = !marlin_gpu::list().is_empty();
-    let required = std::env::var_os("MARLIN_REQUIRE_GPU").is_some_and(|value| value == "1");
-    assert!(found || !required, "MARLIN_REQUIRE_GPU=1 and no GPU");
-    if !found {
-        println!("skipped: no GPU; MARLIN_REQUIRE_GPU=1 makes this a failure");
-    }
-    found
-}
+use common::{fail, has_gpu, json, run};
 
 #[test]
 fn the_gpu_writes_what_the_cpu_writes() {
@@ -27,7 +16,9 @@ fn the_gpu_writes_what_the_cpu_writes() {
         let exact = ["--activations", "f32", "--kv", "f32", "--device", device];
         json(&[&args[..], &exact, more].concat())
     };
-    for more in [&[][..], &["--temperature", "0.8", "--top-p", "0.9", "--repetition-penalty", "1.1", "--seed", "3"]] {
+    for more in
+        [&[][..], &["--temperature", "0.8", "--top-p", "0.9", "--repetition-penalty", "1.1", "--seed", "3"]]
+    {
         let (cpu, gpu) = (write("cpu", more), write("gpu", more));
         assert_eq!(cpu["text"], gpu["text"], "{more:?}");
         assert_eq!(gpu["new_tokens"], 48);

@@ -14,9 +14,6 @@ use crate::{
     program::{Dispatch, Grid},
 };
 
-/// Workgroups in all, at most, where the positions are split: one for each multiprocessor of a large
-/// device. More are slower, since each has its own beginning and end.
-const WORKGROUPS: usize = 132;
 /// Positions that a split is worth at least.
 const SPLIT_POSITIONS: usize = 256;
 /// Value columns of a workgroup of `attend.wgsl`.
@@ -36,6 +33,8 @@ struct Tiling {
     pairs: usize,
     /// Workgroups that share the value columns of a tile.
     columns: usize,
+    /// Workgroups in all, at most, where the positions are split.
+    workgroups: usize,
 }
 
 impl Tiling {
@@ -48,7 +47,7 @@ impl Tiling {
     fn splits(&self, dims: &Dims) -> usize {
         let workgroups = (self.tiles(dims) * self.kv_heads * self.columns).max(1);
         let useful = dims.longest.div_ceil(SPLIT_POSITIONS);
-        (WORKGROUPS / workgroups).min(useful).max(1)
+        (self.workgroups / workgroups).min(useful).max(1)
     }
 
     /// Words of scratch memory.
@@ -76,7 +75,8 @@ impl Lowering<'_> {
             }
         };
         let (heads, kv_heads, v_width) = (q.heads, shape.kv_heads, shape.v_width);
-        let tiling = Tiling { heads, kv_heads, v_width, pairs, columns };
+        let tiling =
+            Tiling { heads, kv_heads, v_width, pairs, columns, workgroups: self.shared.tuning.workgroups };
         let mut words: Vec<u32> = Vec::new();
         for place in [self.place(q), self.place(out)] {
             words.extend([place.base, place.stride, place.head_stride]);

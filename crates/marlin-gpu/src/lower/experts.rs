@@ -148,15 +148,18 @@ impl Lowering<'_> {
         let halves = 1 + usize::from(split);
         let row_words = slots * Order::blocks(inner) * 32 * halves;
         self.listing.scratch.push(Box::new(move |dims| row_count(rows, dims) * row_words));
+        let (gate_up, down) = (self.shared.tuning.gate_up, self.shared.tuning.down);
         for kind in self.kinds(bank, |expert| vec![expert.gate, expert.up])? {
-            let constants = vec![("OUTS", 1), ("SPLIT", u32::from(split))];
-            let grid: Grid = Box::new(move |dims| [inner.div_ceil(8), row_count(rows, dims) * slots, halves]);
+            let constants = vec![("OUTS", gate_up as u32), ("SPLIT", u32::from(split))];
+            let grid: Grid =
+                Box::new(move |dims| [inner.div_ceil(8 * gate_up), row_count(rows, dims) * slots, halves]);
             self.of_kind(bank, kind, "moe_experts/gate_up", Vec::new(), constants, grid)?;
         }
         self.activate(bank, 0);
         for kind in self.kinds(bank, |expert| vec![expert.down])? {
-            let grid: Grid = Box::new(move |dims| [outs.div_ceil(8), row_count(rows, dims), 1]);
-            self.of_kind(bank, kind, "moe_experts/down", Vec::new(), vec![("OUTS", 1)], grid)?;
+            let grid: Grid = Box::new(move |dims| [outs.div_ceil(8 * down), row_count(rows, dims), 1]);
+            let constants = vec![("OUTS", down as u32)];
+            self.of_kind(bank, kind, "moe_experts/down", Vec::new(), constants, grid)?;
         }
         Ok(())
     }

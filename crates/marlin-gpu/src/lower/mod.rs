@@ -139,6 +139,7 @@ fn is_rowwise(op: &Op) -> bool {
             | Op::Rope { .. }
             | Op::GatedMul { .. }
             | Op::Add { .. }
+            | Op::Hadamard { .. }
             | Op::Gather { .. }
             | Op::CacheWrite { .. }
     )

@@ -14,21 +14,18 @@ use crate::{
     arena::Place,
     order::{BLOCK, Order},
     program::{Dispatch, Grid},
+    tuning::SubgroupRows,
     weights::Piece,
 };
 
 /// Products of one dispatch.
 const PRODUCTS: usize = 4;
-/// Workgroups that keep a large device busy: fewer weight rows a workgroup below that many.
-const ENOUGH_WORKGROUPS: usize = 512;
 /// Rows and outputs of a tile of `matmul.wgsl`.
 const TILE: usize = 64;
 /// Matrices along the side of a tile of `matmul_coop.wgsl`.
 const MATRICES: usize = 8;
 /// Weight rows of a workgroup of `matvec_coop.wgsl`, of all its subgroups together.
 const COOP_OUTS: usize = 64;
-/// Weight rows of a subgroup of `matvec.wgsl`, most first: at once, and times one after another.
-const FEW_OUTS: [(usize, usize); 3] = [(2, 2), (2, 1), (1, 1)];
 /// `bias` of a product without.
 const NONE: u32 = u32::MAX;
 
@@ -177,11 +174,8 @@ impl Lowering<'_> {
         let way = self.way(rows);
         let order = Order::of(parts[0].weight.format());
         let total: usize = parts.iter().map(|part| part.outs * input.heads).sum();
-        // Fewer weight rows a workgroup where there would be too few workgroups.
-        let enough = |outs: usize| total / outs >= ENOUGH_WORKGROUPS;
-        let (outs, steps) =
-            FEW_OUTS.into_iter().find(|(outs, steps)| enough(8 * outs * steps)).unwrap_or((1, 1));
-        let split = if enough(COOP_OUTS) { 1 } else { 2 };
+        let SubgroupRows { outs, steps } = self.shared.tuning.matvec_for(total);
+        let split = self.shared.tuning.split_for(total);
         let (outs_a_workgroup, rows_a_workgroup) = match way {
             Way::Few { rows } => (8 * outs * steps, rows),
             Way::Many => (TILE, TILE),

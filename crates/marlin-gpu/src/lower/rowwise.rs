@@ -27,6 +27,7 @@ enum Kind {
     GatedMul,
     Add,
     Gather,
+    Hadamard,
     CacheWrite,
 }
 
@@ -156,6 +157,10 @@ impl Lowering<'_> {
                 (self.rows_of(gate), None, Micro { extra, y, ..micro(Kind::GatedMul, gate, out) })
             }
             Op::Add { x, out } => (self.rows_of(x), None, micro(Kind::Add, x, out)),
+            Op::Hadamard { x, block, out } => {
+                let (extra, scale) = (*block as u32, (*block as f32).powf(-0.5));
+                (self.rows_of(x), None, Micro { extra, scale, ..micro(Kind::Hadamard, x, out) })
+            }
             Op::Gather { x, out } => (Rows::Outputs, None, micro(Kind::Gather, x, out)),
             Op::CacheWrite { x, cache, start } => {
                 let stride = self.shared.caches[cache.0 as usize].stride as u32;

@@ -67,7 +67,8 @@ fn plan() -> Plan {
     let weight = add(&mut plan, "heads", "int4", HIDDEN, width);
     plan.add_step("heads", Op::HeadMatMul { x: up.split(HEADS), weight, out: gate.split(HEADS) });
     plan.add_step("act", Op::GatedMul { gate, up, activation: Activation::Silu, out: gate });
-    plan.add_step("add", Op::Add { x: gate, out: x });
+    plan.add_step("rotate", Op::Hadamard { x: gate, block: 32, out: up });
+    plan.add_step("add", Op::Add { x: up, out: x });
     let weight = add(&mut plan, "router", "f32", 5, HIDDEN);
     let products = vec![Product { weight, bias: None, out: logits, accumulate: false }];
     plan.add_step("router", Op::MatMul { x: h, products });
@@ -117,7 +118,8 @@ fn open() -> Option<Arc<Gpu>> {
 
 /// The first step that differs from the reference, in batches of many rows and of one.
 fn first_difference(gpu: &Arc<Gpu>) -> Option<(&'static str, String)> {
-    let options = GpuOptions { cache: Some(CacheType::F32), page_size: 16, pages: 3, memory: None };
+    let options =
+        GpuOptions { cache: Some(CacheType::F32), page_size: 16, pages: 3, ..GpuOptions::default() };
     let mut tested = GpuPlayer::new(plan(), gpu, &options).unwrap();
     let mut truth = ReferencePlayer::new(plan(), 16, 3).unwrap();
     [33, 1].into_iter().find_map(|rows| {
@@ -128,7 +130,8 @@ fn first_difference(gpu: &Arc<Gpu>) -> Option<(&'static str, String)> {
 
 /// The variants that the plan takes in batches of many rows and of one.
 fn variants(gpu: &Arc<Gpu>) -> Vec<Variant> {
-    let options = GpuOptions { cache: Some(CacheType::F32), page_size: 16, pages: 3, memory: None };
+    let options =
+        GpuOptions { cache: Some(CacheType::F32), page_size: 16, pages: 3, ..GpuOptions::default() };
     let mut player = GpuPlayer::new(plan(), gpu, &options).unwrap();
     let mut variants = Vec::new();
     for rows in [33, 1] {
@@ -158,6 +161,7 @@ const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
         "add",
         "add",
     ),
+    ("shader/rowwise", "countOneBits(col & j)", "countOneBits(col)", "hadamard", "rotate"),
     ("moe_route/moe_route", "/ divisor * step.scale", "/ divisor", "moe_route", "route"),
     ("moe_experts/combine", "slot < step.slots", "slot + 1u < step.slots", "moe_experts", "experts"),
     ("moe_experts/gate_up", "* up;", ";", "moe_experts", "experts"),

@@ -384,7 +384,7 @@ fn views() -> impl Strategy<Value = View> {
 
 fn ops() -> impl Strategy<Value = Op> {
     let views = [views(), views(), views(), views()];
-    (0..13usize, views, [numbers(), numbers(), numbers(), numbers(), numbers()], 0..4u32).prop_map(
+    (0..14usize, views, [numbers(), numbers(), numbers(), numbers(), numbers()], 0..4u32).prop_map(
         |(kind, [a, b, c, d], [n, m, o, p, q], id)| {
             let (weight, cache) = (WeightId(id), CacheId(id));
             let shape = AttentionShape {
@@ -426,6 +426,7 @@ fn ops() -> impl Strategy<Value = Op> {
                     Op::MoeExperts { x: a, experts: b, weights: c, bank, shared, activation, out: d }
                 }
                 11 => Op::Gather { x: a, out: b },
+                12 => Op::Hadamard { x: a, block: n, out: b },
                 _ => Op::Sample { logits: a, out: b },
             }
         },

@@ -80,6 +80,7 @@ fn workgroup_sum(value: f32, place: Place) -> f32 {
 //#import gated_mul/gated_mul
 //#import add/add
 //#import gather/gather
+//#import hadamard/hadamard
 //#import cache_write/cache_write
 
 @compute @workgroup_size(256)
@@ -108,6 +109,7 @@ fn main(
             case 2u: { gated_mul(op, place); }
             case 3u: { add(op, place); }
             case 4u: { gather(op, place); }
+            case 5u: { hadamard(op, place); }
             default: { cache_write(op, place); }
         }
         storageBarrier();

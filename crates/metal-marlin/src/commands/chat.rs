@@ -86,7 +86,7 @@ impl Chat {
         let mut opened = open::open(&self.model, output)?;
         let template = opened.template.take();
         let template = template.context("the model has no chat template, so it cannot chat: see `run`")?;
-        let generator = Generator::new(opened, &self.play, self.ctx)?;
+        let generator = Generator::new(opened, &self.play, self.ctx, output)?;
         output.note(format!("{}; /help lists the commands", generator.player()));
         let mut talk = Talk {
             generator,

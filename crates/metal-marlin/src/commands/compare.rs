@@ -88,7 +88,7 @@ fn players(
         false => (marlin_gpu::CacheType::F32, marlin_cpu::CacheType::F32),
     };
     let (page_size, pages) = (16, ROWS.iter().sum::<usize>().div_ceil(16));
-    let options = GpuOptions { cache: Some(gpu_cache), page_size, pages, memory: None };
+    let options = GpuOptions { cache: Some(gpu_cache), page_size, pages, ..GpuOptions::default() };
     let gpu = GpuPlayer::new(plan.clone(), &gpu, &options)?;
     let exact = Precision::Exact;
     let options = CpuOptions {

@@ -72,7 +72,7 @@ impl Demo {
         let activations = self.play.activations.or(Some(Activations::F32));
         let kv = self.play.kv.or(Some(Kv::F32));
         let play = PlayOptions { activations, kv, ..self.play };
-        let mut generator = Generator::new(open::open(&path, output)?, &play, None)?;
+        let mut generator = Generator::new(open::open(&path, output)?, &play, None, output)?;
         let (text, stats) = write(&mut generator)?;
         let facts = facts(
             &report,

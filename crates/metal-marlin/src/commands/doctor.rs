@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use clap::Args;
 use marlin_cpu::{CpuOptions, CpuPlayer};
-use marlin_gpu::{CacheType, Gpu, GpuInfo, GpuOptions, GpuPlayer, Opening};
+use marlin_gpu::{CacheType, Gpu, GpuInfo, GpuOptions, GpuPlayer, Opening, Tuning};
 use marlin_kernel::{
     CaseResult, Error, KERNELS, Kernel, Player, Precision, check_player, plan::Plan, simd::Isa,
 };
@@ -14,6 +14,7 @@ use crate::{
     commands::compare,
     output::{Output, Unit, table},
     player,
+    tuning::{self, State},
 };
 
 /// Arguments of `doctor`.
@@ -42,6 +43,8 @@ struct Facts {
     /// The paths this processor can take; the first is the one that is taken.
     simd: Vec<&'static str>,
     gpus: Vec<String>,
+    /// Whether each of them is tuned.
+    tuned: Vec<bool>,
     formats: Vec<&'static str>,
     architectures: Vec<&'static str>,
     players: Vec<String>,
@@ -62,12 +65,12 @@ struct KernelFacts {
 /// A device in a precision.
 pub(super) enum Tested {
     Cpu { threads: usize, precision: Precision },
-    Gpu { gpu: Arc<Gpu>, precision: Precision },
+    Gpu { gpu: Arc<Gpu>, tuning: Tuning, precision: Precision },
 }
 
 impl Tested {
     /// The players that a wish means.
-    pub(super) fn all(device: &str, threads: usize) -> anyhow::Result<Vec<Tested>> {
+    pub(super) fn all(device: &str, threads: usize, output: Output) -> anyhow::Result<Vec<Tested>> {
         let mut tested = Vec::new();
         if matches!(device, "auto" | "cpu") {
             let cpu = |precision| Tested::Cpu { threads, precision };
@@ -81,10 +84,11 @@ impl Tested {
         if let Some(wish) = wish {
             let opening = Opening { device: wish.to_owned(), ..Opening::default() };
             let gpu = Gpu::open(&Opening { matrices: false, ..opening.clone() })?;
-            tested.push(Tested::Gpu { gpu, precision: Precision::Exact });
+            let tuning = tuning::load(&gpu.info, output);
+            tested.push(Tested::Gpu { gpu, tuning, precision: Precision::Exact });
             let gpu = Gpu::open(&opening)?;
             if gpu.info.matrices.is_some() {
-                tested.push(Tested::Gpu { gpu, precision: Precision::HalfOperands });
+                tested.push(Tested::Gpu { gpu, tuning, precision: Precision::HalfOperands });
             }
         }
         Ok(tested)
@@ -127,10 +131,11 @@ impl Tested {
                 let options = CpuOptions { threads, precision, page_size, pages, ..CpuOptions::default() };
                 Ok(Box::new(CpuPlayer::new(plan, &options)?))
             }
-            Tested::Gpu { gpu, precision } => {
+            Tested::Gpu { gpu, tuning, precision } => {
+                let tuning = *tuning;
                 let half = *precision == Precision::HalfOperands;
                 let cache = Some(if half { CacheType::F16 } else { CacheType::F32 });
-                let options = GpuOptions { cache, page_size, pages, memory: None };
+                let options = GpuOptions { cache, page_size, pages, tuning, ..GpuOptions::default() };
                 Ok(Box::new(GpuPlayer::new(plan, gpu, &options)?))
             }
         }
@@ -148,7 +153,7 @@ impl Doctor {
         if let Some(model) = &self.compare {
             return compare::run(model, &self.device, threads, output);
         }
-        let tested = Tested::all(&self.device, threads)?;
+        let tested = Tested::all(&self.device, threads, output)?;
         let kernels = chosen(self.kernel.as_deref())?;
         let bar = output.progress("testing", (kernels.len() * tested.len()) as u64, Unit::Count);
         let mut rows = Vec::new();
@@ -168,13 +173,15 @@ impl Doctor {
             rows.push(facts);
         }
         bar.finish_and_clear();
+        let gpus = marlin_gpu::list();
         let facts = Facts {
             version: env!("CARGO_PKG_VERSION"),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             cores: player::threads(None),
             threads,
             simd: Isa::available().into_iter().map(Isa::name).collect(),
-            gpus: marlin_gpu::list().iter().map(GpuInfo::to_string).collect(),
+            gpus: gpus.iter().map(GpuInfo::to_string).collect(),
+            tuned: gpus.iter().map(|info| matches!(tuning::state(info), State::Tuned(_))).collect(),
             formats: marlin_format::FORMATS.iter().map(|format| format.name()).collect(),
             architectures: marlin_model::ARCHITECTURES
                 .iter()
@@ -223,8 +230,9 @@ fn text(facts: &Facts) -> String {
     if facts.gpus.is_empty() {
         text.push_str("gpus           none\n");
     }
-    for (at, gpu) in facts.gpus.iter().enumerate() {
-        text.push_str(&format!("{:<15}{gpu}\n", format!("gpu:{at}")));
+    for (at, (gpu, tuned)) in facts.gpus.iter().zip(&facts.tuned).enumerate() {
+        let tuned = if *tuned { "tuned" } else { "not tuned" };
+        text.push_str(&format!("{:<15}{gpu}, {tuned}\n", format!("gpu:{at}")));
     }
     text.push_str(&format!("formats        {}\n", facts.formats.join(", ")));
     text.push_str(&format!("architectures  {}\n\n", facts.architectures.join(", ")));

@@ -126,7 +126,7 @@ impl Eval {
 /// # Errors
 /// As [`Eval::run`].
 pub fn alone(model: Opened, windows: &Windows, play: &PlayOptions, output: Output) -> anyhow::Result<Facts> {
-    let mut player = player::make(model.model.plan, play, Purpose::Evaluate, cache_tokens(windows))?;
+    let mut player = player::make(model.model.plan, play, Purpose::Evaluate, cache_tokens(windows), output)?;
     let bar = output.progress("scoring", total(windows), Unit::Count);
     let result = perplexity(&mut *player, windows, ROWS, |so_far| bar.set_position(so_far.nll.len() as u64))?;
     bar.finish_and_clear();
@@ -150,8 +150,9 @@ pub fn against(
         &PlayOptions { activations: None, kv: None, ..play.clone() },
         Purpose::Evaluate,
         context,
+        output,
     )?;
-    let mut candidate = player::make(candidate.model.plan, play, Purpose::Evaluate, context)?;
+    let mut candidate = player::make(candidate.model.plan, play, Purpose::Evaluate, context, output)?;
     let bar = output.progress("comparing", total(windows), Unit::Count);
     let result = compare(&mut *reference, &mut *candidate, windows, ROWS, |so_far| {
         bar.set_position(so_far.kl.len() as u64);

@@ -128,7 +128,8 @@ impl Kernels {
             write(&shaders, language.target(), out, output)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let tested = if self.verify { Tested::all(&self.device, player::threads(None))? } else { Vec::new() };
+        let tested =
+            if self.verify { Tested::all(&self.device, player::threads(None), output)? } else { Vec::new() };
         let bar = output.progress("testing", (kernels.len() * tested.len()) as u64, Unit::Count);
         let mut support = Support {
             devices: tested.iter().map(device).collect(),

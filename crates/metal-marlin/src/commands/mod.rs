@@ -12,6 +12,7 @@ pub mod kernels;
 pub mod man;
 pub mod quantize;
 pub mod run;
+pub mod tune;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Eval(command) => command.run(output),
         Command::Doctor(command) => command.run(output),
         Command::Bench(command) => command.run(output),
+        Command::Tune(command) => command.run(output),
         Command::Kernels(command) => command.run(output),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),

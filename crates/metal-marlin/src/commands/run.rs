@@ -78,7 +78,7 @@ impl Run {
             prompt => prompt.to_owned(),
         };
         let opened = open::open(&self.model, output)?;
-        let mut generator = Generator::new(opened, &self.play, self.ctx)?;
+        let mut generator = Generator::new(opened, &self.play, self.ctx, output)?;
         let (player, tokenizer) = (generator.player(), generator.tokenizer.clone());
         let ask = Ask {
             prompt: &prompt,

@@ -13,11 +13,23 @@ pub fn miniature() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/marlin-mini")
 }
 
-/// The binary, with no hub to ask.
+/// The binary, with no hub to ask and no tuning of this machine.
 pub fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_metal-marlin"));
     command.env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_HOME", std::env::temp_dir().join("no-hub"));
+    command.env("MARLIN_CACHE", std::env::temp_dir().join("no-cache"));
     command
+}
+
+/// Whether there is a GPU; says so if not.
+pub fn has_gpu() -> bool {
+    let found = !marlin_gpu::list().is_empty();
+    let required = std::env::var_os("MARLIN_REQUIRE_GPU").is_some_and(|value| value == "1");
+    assert!(found || !required, "MARLIN_REQUIRE_GPU=1 and no GPU");
+    if !found {
+        println!("skipped: no GPU; MARLIN_REQUIRE_GPU=1 makes this a failure");
+    }
+    found
 }
 
 /// Runs it with `args`.

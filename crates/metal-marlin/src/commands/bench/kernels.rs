@@ -6,17 +6,19 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use anyhow::bail;
 use clap::Args;
 use marlin_format::Format;
-use marlin_gpu::{CacheType, Gpu, GpuOptions, GpuPlayer, Opening};
-use marlin_kernel::{Player, Random, plan::BufferId};
+use marlin_gpu::{
+    Gpu, Opening, Tuning,
+    work::{self, COLD, Work},
+};
 use serde::Serialize;
 
-use super::work::{self, Work};
-use crate::output::{Output, Unit, table};
+use crate::{
+    output::{Output, Unit, table},
+    tuning,
+};
 
 /// Bytes that are copied to measure the memory's bandwidth.
 const COPY_BYTES: u64 = 1 << 30;
-/// Cache rows that are filled at once.
-const FILL_ROWS: usize = 512;
 /// Time for a device's clocks to come up before something is measured.
 const WARM: Duration = Duration::from_millis(200);
 /// Times a step of a work is played, all its copies together.
@@ -90,11 +92,12 @@ impl Kernels {
         gpu.keep_busy(5 * WARM)?;
         let copy = gpu.copy_bandwidth(COPY_BYTES, 11)?;
         let peak = gpu.peak_operations(5)?;
+        let tuning = tuning::load(&gpu.info, output);
         let wanted = self.wanted(&formats, gpu.info.f16);
         let bar = output.progress("measuring", wanted.len() as u64, Unit::Count);
         let mut kernels = Vec::new();
         for make in wanted {
-            kernels.push(measure(&gpu, &make(), copy, peak)?);
+            kernels.push(measure(&gpu, &make(), tuning, copy, peak)?);
             bar.inc(1);
         }
         bar.finish_and_clear();
@@ -119,13 +122,13 @@ impl Kernels {
                 for &(name, outs, cols) in
                     work::MATRICES.iter().filter(|(name, ..)| kernel("matmul") && shape(name))
                 {
-                    wanted.push(Box::new(move || work::product(name, format, rows, outs, cols)));
+                    wanted.push(Box::new(move || work::product(name, format, rows, outs, cols, COLD)));
                 }
                 if kernel("head_matmul") && shape("glm") {
                     wanted.push(Box::new(move || work::heads(format, rows)));
                 }
                 if kernel("moe_experts") && shape("glm") {
-                    wanted.push(Box::new(move || work::experts(format, rows)));
+                    wanted.push(Box::new(move || work::experts("glm", format, rows, &work::GLM_EXPERTS)));
                 }
             }
         }
@@ -134,10 +137,10 @@ impl Kernels {
                 continue;
             }
             for &depth in &self.depths {
-                wanted.push(Box::new(move || work::attention(at, 1, depth, bytes)));
+                wanted.push(Box::new(move || work::attention(at, 1, depth, bytes, COLD)));
             }
             for &rows in self.rows.iter().filter(|rows| **rows > 1) {
-                wanted.push(Box::new(move || work::attention(at, rows, rows.max(512), bytes)));
+                wanted.push(Box::new(move || work::attention(at, rows, rows.max(512), bytes, COLD)));
             }
         }
         for &rows in &self.rows {
@@ -153,16 +156,8 @@ impl Kernels {
 }
 
 /// Plays all copies of a work's step several times and takes the median of their times.
-fn measure(gpu: &Arc<Gpu>, work: &Work, copy: f64, peak: f64) -> anyhow::Result<Measured> {
-    let cache = if gpu.info.f16 { CacheType::F16 } else { CacheType::F32 };
-    let pages = work.batch.sequences[0].pages.len();
-    let options = GpuOptions { cache: Some(cache), page_size: work::PAGE, pages, memory: None };
-    let mut player = GpuPlayer::new(work.plan.clone(), gpu, &options)?;
-    fill(&mut player, work)?;
-    player.begin(&work.batch)?;
-    for at in 0..work.plan.buffers.len() {
-        player.write(BufferId(at as u32), &work::input(&work.plan, at, work.rows))?;
-    }
+fn measure(gpu: &Arc<Gpu>, work: &Work, tuning: Tuning, copy: f64, peak: f64) -> anyhow::Result<Measured> {
+    let mut player = work.player(gpu, tuning)?;
     let steps = work.copies;
     let dispatches = player.dispatches(0..1)?;
     let mut times = Vec::new();
@@ -196,20 +191,6 @@ fn measure(gpu: &Arc<Gpu>, work: &Work, copy: f64, peak: f64) -> anyhow::Result<
         share_of_copy: bytes / copy,
         share_of_peak: operations / peak,
     })
-}
-
-/// Plays the steps that fill the caches, for every position there is.
-fn fill(player: &mut GpuPlayer, work: &Work) -> anyhow::Result<()> {
-    let Some(row) = work.fill else { return Ok(()) };
-    let total = work.batch.positions.last().map_or(0, |last| *last as usize + 1);
-    let values = Random::new(5).normals(FILL_ROWS * row.width);
-    for start in (0..total).step_by(FILL_ROWS) {
-        let end = total.min(start + FILL_ROWS);
-        player.begin(&work::batch(start..end))?;
-        player.write(row.buffer, &values[..(end - start) * row.width])?;
-        player.run(work.copies..work.plan.steps.len())?;
-    }
-    Ok(())
 }
 
 fn text(facts: &Facts) -> String {

@@ -2,7 +2,6 @@
 
 mod kernels;
 mod model;
-mod work;
 
 use std::process::ExitCode;
 

@@ -5,14 +5,14 @@ use std::{process::ExitCode, time::Instant};
 
 use anyhow::bail;
 use clap::Args;
-use marlin_gpu::{Gpu, GpuOptions, GpuPlayer, Opening};
+use marlin_gpu::{Gpu, GpuOptions, GpuPlayer, Opening, work};
 use marlin_kernel::{Batch, Chooser, Player, sample::Choice};
 use serde::Serialize;
 
-use super::work;
 use crate::{
     open,
     output::{Output, Unit, table},
+    tuning,
 };
 
 /// Tokens of a prompt that are played at once.
@@ -88,7 +88,8 @@ impl Model {
         let opening = Opening { device: self.device.clone(), matrices, ..Opening::default() };
         let gpu = Gpu::open(&opening)?;
         let pages = (deepest + 2 * DECODED + 1).div_ceil(work::PAGE);
-        let options = GpuOptions { page_size: work::PAGE, pages, ..GpuOptions::default() };
+        let tuning = tuning::load(&gpu.info, output);
+        let options = GpuOptions { page_size: work::PAGE, pages, tuning, ..GpuOptions::default() };
         let mut player = GpuPlayer::new(opened.model.plan, &gpu, &options)?;
         let load_seconds = start.elapsed().as_secs_f64();
         let bar = output.progress("measuring", (deepest + depths.len()) as u64, Unit::Count);

@@ -1,26 +1,39 @@
-//! What `bench kernels` measures: one step of a real model's shape, several times on memory of its own,
-//! so that no cache holds what it reads.
+//! Work to be timed: one step of a real model's shape, several times on memory of its own, so that no
+//! cache holds what it reads. What `bench kernels` and [`Tuning::measure`] play.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use marlin_format::{Format, Parts, Weight};
 use marlin_kernel::{
-    Batch, Random, SequenceRows,
+    Batch, Player, Random, SequenceRows,
     plan::{
-        Activation, AttentionShape, CacheId, Expert, Op, Plan, Product, RopeStyle, Routing, Rows, Scoring,
-        View, Word,
+        Activation, AttentionShape, BufferId, CacheId, Expert, Op, Plan, Product, RopeStyle, Routing, Rows,
+        Scoring, View, Word,
     },
 };
+
+use crate::{CacheType, Error, Gpu, GpuOptions, GpuPlayer, Tuning};
 
 /// Tokens of a cache page.
 pub const PAGE: usize = 32;
 
-/// Bytes that all copies of a step should read together: more than any cache holds.
-const COLD_BYTES: usize = 256 << 20;
-/// Copies of a step at most.
-const MOST_COPIES: usize = 24;
+/// Cache rows that are filled at once.
+const FILL_ROWS: usize = 512;
+
+/// How many copies of a step there are.
+#[derive(Clone, Copy, Debug)]
+pub struct Cold {
+    /// Bytes that all copies should read together: more than caches hold.
+    pub bytes: usize,
+    /// Copies at most.
+    pub copies: usize,
+}
+
+/// Enough for any device.
+pub const COLD: Cold = Cold { bytes: 256 << 20, copies: 24 };
 
 /// One thing to measure.
+#[derive(Clone, Debug)]
 pub struct Work {
     /// The kernel.
     pub kernel: &'static str,
@@ -57,10 +70,17 @@ pub const ATTENTION: &[(&str, usize, usize, usize, usize, bool)] =
     &[("glm latent", 20, 1, 576, 512, true), ("llama-3-8b", 32, 8, 128, 128, false)];
 
 /// A product of `rows` rows.
-pub fn product(name: &str, format: &'static dyn Format, rows: usize, outs: usize, cols: usize) -> Work {
+pub fn product(
+    name: &str,
+    format: &'static dyn Format,
+    rows: usize,
+    outs: usize,
+    cols: usize,
+    cold: Cold,
+) -> Work {
     let mut plan = Plan::default();
     let weight = tiled(format, outs, cols);
-    let copies = copies(weight.len_bytes());
+    let copies = cold.copies(weight.len_bytes());
     let x = plan.add_buffer("x", Rows::Tokens, cols, Word::F32);
     let out = plan.add_buffer("out", Rows::Tokens, outs, Word::F32);
     for _ in 0..copies {
@@ -71,8 +91,9 @@ pub fn product(name: &str, format: &'static dyn Format, rows: usize, outs: usize
     work("matmul", format!("{name} [{outs}, {cols}]"), Some(format), plan, 0, rows)
 }
 
-/// Attention of `rows` rows, the last of them at position `depth - 1`.
-pub fn attention(at: usize, rows: usize, depth: usize, bytes: usize) -> Work {
+/// Attention of `rows` rows, the last of them at position `depth - 1`, over caches of values of `bytes`
+/// bytes; `at` is a place in [`ATTENTION`].
+pub fn attention(at: usize, rows: usize, depth: usize, bytes: usize, cold: Cold) -> Work {
     let (name, heads, kv_heads, k_width, v_width, latent) = ATTENTION[at];
     let mut plan = Plan::default();
     let keys = kv_heads * k_width;
@@ -89,7 +110,7 @@ pub fn attention(at: usize, rows: usize, depth: usize, bytes: usize) -> Work {
     let q = plan.add_buffer("q", Rows::Tokens, heads * k_width, Word::F32).split(heads);
     let out = plan.add_buffer("out", Rows::Tokens, heads * v_width, Word::F32).split(heads);
     let caches: Vec<CacheId> =
-        (0..copies(depth * width * bytes)).map(|_| plan.add_cache("cache", width)).collect();
+        (0..cold.copies(depth * width * bytes)).map(|_| plan.add_cache("cache", width)).collect();
     for &cache in &caches {
         plan.add_step("attention", Op::Attention { q, cache, shape, out });
     }
@@ -101,9 +122,25 @@ pub fn attention(at: usize, rows: usize, depth: usize, bytes: usize) -> Work {
     Work { fill: Some(row), ..work }
 }
 
-/// GLM-4.7-Flash's experts: 64 of them, 4 chosen, and a shared one.
-pub fn experts(format: &'static dyn Format, rows: usize) -> Work {
-    let (hidden, intermediate, count, top_k) = (2048, 1536, 64, 4);
+/// Sizes of a bank of experts.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertSizes {
+    /// Columns of gate and up, rows of down.
+    pub hidden: usize,
+    /// Rows of gate and up, columns of down.
+    pub inner: usize,
+    /// Experts, without the shared one.
+    pub count: usize,
+    /// Experts of a row, without the shared one.
+    pub chosen: usize,
+}
+
+/// GLM-4.7-Flash's experts.
+pub const GLM_EXPERTS: ExpertSizes = ExpertSizes { hidden: 2048, inner: 1536, count: 64, chosen: 4 };
+
+/// Two banks of experts, each with a shared one.
+pub fn experts(name: &str, format: &'static dyn Format, rows: usize, sizes: &ExpertSizes) -> Work {
+    let ExpertSizes { hidden, inner: intermediate, count, chosen: top_k } = *sizes;
     let mut plan = Plan::default();
     let x = plan.add_buffer("x", Rows::Tokens, hidden, Word::F32);
     let experts = plan.add_buffer("experts", Rows::Tokens, top_k, Word::U32);
@@ -122,7 +159,8 @@ pub fn experts(format: &'static dyn Format, rows: usize) -> Work {
         let shared = Some(shared);
         plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared, activation, out });
     }
-    work("moe_experts", "glm 64 experts, 4 chosen, 1 shared".to_owned(), Some(format), plan, 0, rows)
+    let shape = format!("{name} {count} experts, {top_k} chosen, 1 shared");
+    work("moe_experts", shape, Some(format), plan, 0, rows)
 }
 
 /// The row-wise kernels, routing, embedding and sampling on GLM-4.7-Flash's shapes.
@@ -180,25 +218,11 @@ pub fn heads(format: &'static dyn Format, rows: usize) -> Work {
     let weight = tiled(format, heads * outs, width);
     let x = plan.add_buffer("x", Rows::Tokens, heads * width, Word::F32).split(heads);
     let out = plan.add_buffer("out", Rows::Tokens, heads * outs, Word::F32).split(heads);
-    for _ in 0..copies(weight.len_bytes()) {
+    for _ in 0..COLD.copies(weight.len_bytes()) {
         let weight = plan.add_weight("weight", weight.clone());
         plan.add_step("heads", Op::HeadMatMul { x, weight, out });
     }
     work("head_matmul", "glm k_b 20 x [512, 192]".to_owned(), Some(format), plan, 0, rows)
-}
-
-/// Inputs of a work's buffers: normal values, and experts that exist.
-pub fn input(plan: &Plan, buffer: usize, rows: usize) -> Vec<f32> {
-    let description = &plan.buffers[buffer];
-    let mut random = Random::new(buffer as u64 + 1);
-    match description.word {
-        Word::F32 => random.normals(rows * description.width),
-        Word::U32 => {
-            let row = |random: &mut Random| random.permutation(64).into_iter().take(description.width);
-            let words = (0..rows).flat_map(|_| row(&mut random).collect::<Vec<_>>());
-            words.map(|word| f32::from_bits(word as u32)).collect()
-        }
-    }
 }
 
 fn work(
@@ -225,9 +249,66 @@ pub fn batch(positions: Range<usize>) -> Batch {
     }
 }
 
-/// Copies of a step that reads so many bytes.
-fn copies(bytes: usize) -> usize {
-    COLD_BYTES.div_ceil(bytes.max(1)).clamp(2, MOST_COPIES)
+impl Cold {
+    /// Copies of a step that reads so many bytes, at least 2.
+    fn copies(self, bytes: usize) -> usize {
+        self.bytes.div_ceil(bytes.max(1)).clamp(2, self.copies.max(2))
+    }
+}
+
+impl Work {
+    /// A player with full caches that has taken the batch and its inputs: ready to be timed.
+    ///
+    /// # Errors
+    /// As [`GpuPlayer::new`].
+    pub fn player(&self, gpu: &Arc<Gpu>, tuning: Tuning) -> Result<GpuPlayer, Error> {
+        let cache = if gpu.info.f16 { CacheType::F16 } else { CacheType::F32 };
+        let pages = self.batch.sequences[0].pages.len();
+        let options = GpuOptions { cache: Some(cache), page_size: PAGE, pages, memory: None, tuning };
+        let mut player = GpuPlayer::new(self.plan.clone(), gpu, &options)?;
+        self.fill_caches(&mut player)?;
+        player.begin(&self.batch)?;
+        for at in 0..self.plan.buffers.len() {
+            player.write(BufferId(at as u32), &self.input(at))?;
+        }
+        Ok(player)
+    }
+
+    /// Plays the steps that fill the caches, for every position there is.
+    fn fill_caches(&self, player: &mut GpuPlayer) -> Result<(), Error> {
+        let Some(row) = self.fill else { return Ok(()) };
+        let total = self.batch.positions.last().map_or(0, |last| *last as usize + 1);
+        let values = Random::new(5).normals(FILL_ROWS * row.width);
+        for start in (0..total).step_by(FILL_ROWS) {
+            let end = total.min(start + FILL_ROWS);
+            player.begin(&batch(start..end))?;
+            player.write(row.buffer, &values[..(end - start) * row.width])?;
+            player.run(self.copies..self.plan.steps.len())?;
+        }
+        Ok(())
+    }
+
+    /// Input of a buffer: normal values, or experts that exist.
+    fn input(&self, buffer: usize) -> Vec<f32> {
+        let description = &self.plan.buffers[buffer];
+        let mut random = Random::new(buffer as u64 + 1);
+        match description.word {
+            Word::F32 => random.normals(self.rows * description.width),
+            Word::U32 => {
+                let row = |random: &mut Random| {
+                    random.permutation(self.experts()).into_iter().take(description.width)
+                };
+                let words = (0..self.rows).flat_map(|_| row(&mut random).collect::<Vec<_>>());
+                words.map(|word| f32::from_bits(word as u32)).collect()
+            }
+        }
+    }
+
+    /// Experts that can be chosen.
+    fn experts(&self) -> usize {
+        let bank = |op: &Op| if let Op::MoeExperts { bank, .. } = op { Some(bank.len()) } else { None };
+        self.plan.steps.iter().find_map(|step| bank(&step.op)).unwrap_or(1)
+    }
 }
 
 /// A weight of any size whose rows repeat some random ones: it decodes like any other, and takes no time
