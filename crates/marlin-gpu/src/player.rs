@@ -112,7 +112,8 @@ impl GpuPlayer {
     ///
     /// # Errors
     /// [`Error::Kernel`] when the plan does not hold together, [`Error::Missing`] for f16 caches on a device
-    /// without, [`Error::Tuning`], [`Error::Memory`] and [`Error::Binding`] when it does not fit, [`Error::Device`].
+    /// without, [`Error::Tuning`], [`Error::Memory`] and [`Error::Binding`] when it does not fit,
+    /// [`Error::Device`].
     pub fn new(plan: Plan, gpu: &Arc<Gpu>, options: &GpuOptions) -> Result<GpuPlayer, Error> {
         plan.check()?;
         options.tuning.check()?;

@@ -50,7 +50,7 @@ impl Default for Tuning {
         let rows = |outs, steps| SubgroupRows { outs, steps };
         Tuning {
             matvec: [rows(1, 1), rows(2, 1), rows(2, 2), rows(2, 2)],
-            split: [2, 2, 2, 1],
+            split: [2, 2, 1, 1],
             workgroups: 132,
             gate_up: 1,
             down: 1,

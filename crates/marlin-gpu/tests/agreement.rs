@@ -34,6 +34,7 @@ fn check_some(opening: &Opening, cache: CacheType, precision: Precision, filter:
     }
     let failed: Vec<String> =
         results.iter().filter(|result| result.outcome.is_err()).map(ToString::to_string).collect();
+    assert!(!results.is_empty(), "no case is called {filter}");
     println!(
         "{}, {precision:?}: {} of {} cases agree",
         gpu.info,
@@ -71,19 +72,21 @@ fn f16_caches() {
 
 #[test]
 fn every_other_variant_that_a_tuning_can_choose() {
+    let exact = Opening { matrices: false, ..Opening::default() };
     let default = Tuning::default();
-    for (outs, steps, workgroups, gate_up, down) in [(1, 1, 3, 2, 2), (1, 2, 528, 2, 4), (2, 1, 1, 1, 1)] {
-        let tuning = Tuning {
-            matvec: [SubgroupRows { outs, steps }; 4],
-            split: default.split.map(|split| 3 - split),
-            workgroups,
-            gate_up,
-            down,
-        };
-        let exact = Opening { matrices: false, ..Opening::default() };
-        for kernel in ["matmul", "attention", "moe_experts"] {
-            check_some(&exact, CacheType::F32, Precision::Exact, kernel, tuning);
-            check_some(&Opening::default(), CacheType::F32, Precision::HalfOperands, kernel, tuning);
+    let rows = |outs, steps| [SubgroupRows { outs, steps }; 4];
+    let split = default.split.map(|split| 3 - split);
+    let other = Tuning { matvec: rows(2, 2), split, workgroups: 3, gate_up: 2, down: 4 };
+    for filter in ["matmul, fp4", "matmul, every format", "attention", "moe_experts"] {
+        check_some(&exact, CacheType::F32, Precision::Exact, filter, other);
+        if gpu(&Opening::default()).is_some_and(|gpu| gpu.info.matrices.is_some()) {
+            check_some(&Opening::default(), CacheType::F32, Precision::HalfOperands, filter, other);
         }
     }
+    for (outs, steps) in [(1, 2), (2, 1)] {
+        let tuning = Tuning { matvec: rows(outs, steps), ..default };
+        check_some(&exact, CacheType::F32, Precision::Exact, "matmul, fp4", tuning);
+    }
+    let tuning = Tuning { down: 2, ..default };
+    check_some(&exact, CacheType::F32, Precision::Exact, "moe_experts, fp4", tuning);
 }

@@ -48,6 +48,10 @@ pub enum Command {
     /// Measure kernels and models on a GPU.
     Bench(commands::bench::Bench),
     /// Measure which variants of the kernels are fastest on a GPU, and keep the result.
+    ///
+    /// Takes up to a minute. What is measured goes to the user's cache directory (MARLIN_CACHE names
+    /// another) and holds for this version, device and driver; all commands take it up from then on.
+    /// Without it they play with what is best on a large GPU: no command but this one measures by itself.
     Tune(commands::tune::Tune),
     /// Show which kernel runs where and who has seen it, or write the GPU kernels as files.
     Kernels(commands::kernels::Kernels),

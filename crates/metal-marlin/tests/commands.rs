@@ -227,7 +227,7 @@ fn kernels_writes_every_variant_as_a_file() {
 
 #[test]
 fn completions_and_manual_name_every_command() {
-    for command in ["demo", "quantize", "run", "chat", "inspect", "eval", "doctor", "kernels"] {
+    for command in ["demo", "quantize", "run", "chat", "inspect", "eval", "doctor", "tune", "kernels"] {
         assert!(succeed(&["completions", "bash"]).contains(command));
         assert!(succeed(&["man"]).contains(&command.to_uppercase()));
     }
@@ -268,8 +268,9 @@ fn tune_measures_once_and_what_it_keeps_is_played_with() {
     let mut record: serde_json::Value = serde_json::from_str(&whole).unwrap();
     record["tuning"]["down"] = 4.into();
     record["tuning"]["gate_up"] = 2.into();
-    let play = ["run", "marlin-mini", "--prompt", "It was", "--max-tokens", "4", "--device", "gpu", "--json"];
+    let play = ["run", "marlin-mini", "--prompt", "It was", "--max-tokens", "4", "--device", "gpu"];
     let plain = json(&play);
+    let play = [&play[..], &["--json"]].concat();
     write(&record.to_string());
     let (tuned, notes) = ask(&play);
     assert!(!notes.contains("tuning"), "{notes}");

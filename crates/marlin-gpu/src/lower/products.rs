@@ -24,8 +24,9 @@ const PRODUCTS: usize = 4;
 const TILE: usize = 64;
 /// Matrices along the side of a tile of `matmul_coop.wgsl`.
 const MATRICES: usize = 8;
-/// Weight rows of a workgroup of `matvec_coop.wgsl`, of all its subgroups together.
+/// Weight rows of a workgroup of `matvec_coop.wgsl` with SPLIT 1, and the blocks of columns of its chunks.
 const COOP_OUTS: usize = 64;
+const COOP_CHUNK: usize = 4;
 /// `bias` of a product without.
 const NONE: u32 = u32::MAX;
 
@@ -153,19 +154,20 @@ impl Lowering<'_> {
     /// Puts the input into scratch memory as f16, where the products want it there.
     fn convert(&mut self, input: &Input<'_>, cols: usize) {
         let (rows, heads, blocks) = (self.rows_of(input.x), input.heads, Order::blocks(cols));
-        let least = match self.way(rows) {
+        // Where matrices are stored whole, rows and columns are filled up.
+        let (file, least, stored) = match self.way(rows) {
             Way::Few { .. } | Way::Many => return,
-            Way::FewMatrix => FEW_ROWS,
-            Way::ManyMatrix(_) => 1,
+            Way::FewMatrix => ("matmul/convert_tiles", FEW_ROWS, blocks.next_multiple_of(COOP_CHUNK)),
+            Way::ManyMatrix(_) => ("matmul/convert", 1, blocks),
         };
         let x = self.place(input.x);
         let columns = [x.base, x.stride, x.head_stride, cols as u32, blocks as u32];
         let words = [&[rows_word(rows)][..], &columns].concat();
-        let grid: Grid = Box::new(move |dims| [(blocks * 4).div_ceil(256), row_count(rows, dims), heads]);
-        self.listing
-            .scratch
-            .push(Box::new(move |dims| row_count(rows, dims).max(least) * heads * blocks * BLOCK / 2));
-        self.plain(input.step, input.kernel, "matmul/convert", words, grid);
+        let grid: Grid = Box::new(move |dims| [(stored * 4).div_ceil(256), row_count(rows, dims), heads]);
+        self.listing.scratch.push(Box::new(move |dims| {
+            row_count(rows, dims).next_multiple_of(least) * heads * stored * BLOCK / 2
+        }));
+        self.plain(input.step, input.kernel, file, words, grid);
     }
 
     /// One dispatch of products with one input, format and slab.
@@ -201,7 +203,7 @@ impl Lowering<'_> {
             }
             Way::Many => ("matmul/matmul", Vec::new()),
             Way::FewMatrix => {
-                slots.push(("cells", "matmul/cells4"));
+                slots.push(("halves", halves(order)));
                 ("matmul/matvec_coop", vec![("SPLIT", split as u32)])
             }
             Way::ManyMatrix(Matrices::Size16) => {
@@ -311,6 +313,14 @@ impl Lowering<'_> {
                 grid: Box::new(move |dims| [dims.tokens, across, 1]),
             });
         }
+    }
+}
+
+/// How weights become halves for matrices: some formats have a way of their own.
+fn halves(order: Order) -> &'static str {
+    match order.snippet() {
+        "shader/format/e2m1_e4m3" => "shader/halves/e2m1_e4m3",
+        _ => "shader/halves/any",
     }
 }
 

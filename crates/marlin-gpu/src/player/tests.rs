@@ -35,8 +35,7 @@ fn plan() -> Plan {
         plan.add_weight(label, weight)
     };
     let buffer = |plan: &mut Plan, label: &str, width| plan.add_buffer(label, Rows::Tokens, width, Word::F32);
-    let (x, h) = (buffer(&mut plan, "x", HIDDEN), buffer(&mut plan, "h", HIDDEN));
-    let (gate, up) = (buffer(&mut plan, "gate", HIDDEN), buffer(&mut plan, "up", HIDDEN));
+    let [x, h, gate, up] = ["x", "h", "gate", "up"].map(|label| buffer(&mut plan, label, HIDDEN));
     let logits = buffer(&mut plan, "router", 5);
     let weights = buffer(&mut plan, "weights", 2);
     let experts = plan.add_buffer("experts", Rows::Tokens, 2, Word::U32);
@@ -66,7 +65,8 @@ fn plan() -> Plan {
     plan.add_step("attention", Op::Attention { q, cache, shape, out: up.split(HEADS) });
     let weight = add(&mut plan, "heads", "int4", HIDDEN, width);
     plan.add_step("heads", Op::HeadMatMul { x: up.split(HEADS), weight, out: gate.split(HEADS) });
-    plan.add_step("act", Op::GatedMul { gate, up, activation: Activation::Silu, out: gate });
+    let activation = Activation::Silu;
+    plan.add_step("act", Op::GatedMul { gate, up, activation, out: gate });
     plan.add_step("rotate", Op::Hadamard { x: gate, block: 32, out: up });
     plan.add_step("add", Op::Add { x: up, out: x });
     let weight = add(&mut plan, "router", "f32", 5, HIDDEN);
@@ -89,7 +89,6 @@ fn plan() -> Plan {
             down: add(&mut plan, "down", "fp4", HIDDEN, 32),
         })
         .collect();
-    let activation = Activation::Silu;
     plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared: None, activation, out: h });
     plan.add_step("gather", Op::Gather { x: View::columns(h.buffer, 0, HIDDEN), out: picked });
     plan

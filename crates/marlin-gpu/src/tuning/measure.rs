@@ -72,12 +72,12 @@ const REAL: Sizes = Sizes {
 
 /// What software plays in a second or two: the same classes, fewer columns.
 const SMALL: Sizes = Sizes {
-    matrices: [(512, 256), (8192, 64), (16_384, 64), (32_768, 64)],
-    depth: 1024,
+    matrices: [(512, 64), (8192, 32), (16_384, 32), (32_768, 32)],
+    depth: 512,
     experts: ExpertSizes { hidden: 128, inner: 96, count: 8, chosen: 4 },
     cold: Cold { bytes: 0, copies: 2 },
     warm: false,
-    rounds: 3,
+    rounds: 1,
 };
 
 impl Tuning {
@@ -98,7 +98,7 @@ impl Tuning {
         for choice in choices(gpu) {
             let candidates = choice.candidates(&tuning);
             let work = choice.work(sizes, gpu);
-            let name = format!("{}: {}, {} rows", choice.name(), work.shape, work.rows);
+            let name = format!("{}: {}, rows {}", choice.name(), work.shape, work.rows);
             let times = match time(gpu, &work, &candidates, sizes) {
                 // A device too small for a shape plays no model that has it.
                 Err(Error::Memory { .. } | Error::Binding { .. }) => Vec::new(),

@@ -1,3 +1,5 @@
+//! Tunings that fit the table of shaders, and those that do not.
+
 use super::*;
 
 /// Every value that is not the default's.

@@ -7,8 +7,8 @@ var<private> left: array<Left, P_BLOCKS * SIDE>;
 fn add(j: u32, k: u32, place: Place) {
     for (var n = 0u; n < SIDE; n += 1u) {
         let at = VALUES_AT + k * VALUE + place.first_col + j * 16u + n * TILE;
-        let stride = VALUE;
-        let value = coopLoadT<Right>(&staged[at], stride);
+        let stride = VALUE / CELL;
+        let value = coopLoadT<Right>(&staged[at / CELL], stride);
         for (var i = 0u; i < P_BLOCKS * SIDE; i += 1u) {
             let own = ((j * P_BLOCKS + i / SIDE) * SIDE + i % SIDE) * SIDE + n;
             accumulators[own] = coopMultiplyAdd(left[i], value, accumulators[own]);
@@ -64,15 +64,17 @@ fn rescale_all(place: Place) {
     if V_OWN > 7u { rescale_block(7u, place); }
 }
 
-// Stores a block for the merge, rows that are no pair's included.
+// Stores a block for the merge.
 fn park_block(own: u32, place: Place, output: Output) {
-    for (var t = 0u; t < SIDE * SIDE; t += 1u) {
-        let pair = place.first_pair + own % P_BLOCKS * 16u + t / SIDE * TILE;
-        let col = place.first_col + own / P_BLOCKS * 16u + t % SIDE * TILE;
-        let at = accumulator(output, pair) + col;
-        let stride = V_WIDTH;
-        coopStoreT(accumulators[own * SIDE * SIDE + t], &scratch[at], stride);
+    spill(own, place);
+    for (var j = place.lane; j < 256u; j += 32u) {
+        let pair = place.first_pair + own % P_BLOCKS * 16u + j / 16u;
+        let col = place.owned_col + own / P_BLOCKS * 16u + j % 16u;
+        if pairs[pair].valid && col < V_WIDTH {
+            scratch[accumulator(output, pair) + col] = scores[place.scratch + j];
+        }
     }
+    workgroupBarrier();
 }
 
 fn park_all(place: Place, output: Output) {

@@ -50,10 +50,14 @@ const VALUES_AT: u32 = select(POSITIONS * KEY, 0u, LATENT == 1u);
 const STAGE: u32 = VALUES_AT + POSITIONS * max(VALUE, KEY);
 const WEIGHT: u32 = POSITIONS + 8u;
 const SCORE: u32 = POSITIONS + select(select(2u, 4u, PAIRS < 64u), 0u, STAGE > 16384u);
-// Threads that load one cache row, side by side, and how many words of four values each of them takes.
-const ROW_THREADS: u32 = 256u / POSITIONS;
+// Threads that load one cache row, side by side; more would not divide all widths, fewer had bank conflicts.
+const ROW_THREADS: u32 = 16u;
+// Rows that each of them loads, 16 apart, and how many words of four values it takes of each.
+const ROWS_OWN: u32 = POSITIONS / 16u;
 const K_LOADS: u32 = K_WIDTH / 4u / ROW_THREADS;
-const LOADS: u32 = K_LOADS + select(V_WIDTH / 4u / ROW_THREADS, 0u, LATENT == 1u);
+const ROW_LOADS: u32 = K_LOADS + select(V_WIDTH / 4u / ROW_THREADS, 0u, LATENT == 1u);
+const LOADS: u32 = ROWS_OWN * ROW_LOADS;
+const QUERY_LOADS: u32 = ROWS_OWN * K_LOADS;
 // Queries go through the keys' place in workgroup memory, POSITIONS pairs at a time.
 const CHUNKS: u32 = (PAIRS + POSITIONS - 1u) / POSITIONS;
 // Threads that share a pair in the softmax.
@@ -77,7 +81,6 @@ struct Place {
 
 var<workgroup> tile: Tile;
 var<workgroup> pairs: array<Pair, PAIRS>;
-var<workgroup> staged: array<f16, STAGE>;
 
 fn place_of(subgroup: u32, lane: u32) -> Place {
     let pair = subgroup / SLICES / (POSITIONS / 16u) * 16u;
@@ -91,14 +94,21 @@ fn place_of(subgroup: u32, lane: u32) -> Place {
     );
 }
 
-// The position that this thread loads of the round that begins at `begin`. Past the last position it is the
+// The positions that this thread loads of the round that begins at `begin`. Past the last position it is the
 // last: what it scores is masked, and what it holds is finite.
-fn position_of(begin: u32, thread: u32) -> u32 {
-    return min(begin + thread / ROW_THREADS, tile.end - 1u);
+fn positions_of(begin: u32, thread: u32) -> vec2<u32> {
+    let first = begin + thread / ROW_THREADS;
+    return min(vec2(first, first + 16u), vec2(tile.end - 1u));
 }
 
-fn page_of(position: u32) -> u32 {
-    return batch[tile.pages + position / batch[3]];
+fn pages_of(position: vec2<u32>) -> vec2<u32> {
+    let page = position / batch[3];
+    return vec2(batch[tile.pages + page.x], batch[tile.pages + page.y]);
+}
+
+// First words of the cache rows of positions in pages.
+fn rows_of(page: vec2<u32>, position: vec2<u32>) -> vec2<u32> {
+    return (page * batch[3] + position % batch[3]) * (step.cache_stride / 4u);
 }
 
 @compute @workgroup_size(256)
@@ -130,14 +140,13 @@ fn main(
         return;
     }
 
-    var position = position_of(tile.begin, thread);
-    var page = page_of(position);
+    var position = positions_of(tile.begin, thread);
+    var page = pages_of(position);
     let key = (step.k_start + workgroup.y * K_WIDTH) / 4u + thread % ROW_THREADS;
     let value = (step.v_start + workgroup.y * V_WIDTH) / 4u + thread % ROW_THREADS - K_LOADS * ROW_THREADS;
-    var row = (page * batch[3] + position % batch[3]) * (step.cache_stride / 4u);
-    fetch_all(row + key, row + value);
-    position = position_of(tile.begin + POSITIONS, thread);
-    page = page_of(position);
+    fetch_all(rows_of(page, position), key, value);
+    position = positions_of(tile.begin + POSITIONS, thread);
+    page = pages_of(position);
 
     let place = place_of(subgroup, lane);
     ask_all(thread);
@@ -150,10 +159,9 @@ fn main(
     for (var begin = tile.begin; begin < tile.end; begin += POSITIONS) {
         stage_all(thread);
         workgroupBarrier();
-        row = (page * batch[3] + position % batch[3]) * (step.cache_stride / 4u);
-        fetch_all(row + key, row + value);
-        position = position_of(begin + 2u * POSITIONS, thread);
-        page = page_of(position);
+        fetch_all(rows_of(page, position), key, value);
+        position = positions_of(begin + 2u * POSITIONS, thread);
+        page = pages_of(position);
         score_all(place);
         workgroupBarrier();
         softmax(own, begin, tile.end, thread, &largest, &sum);

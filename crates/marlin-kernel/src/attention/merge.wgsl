@@ -7,10 +7,12 @@
 //   column     0  1  ..  31 |  0 ..   31 |  0 ..   31 | ..
 //   splits     0 8 16 24 .. | 1 9 17 ..  | 2 10 18 .. | ..
 //
-// At most 1024 splits. Step: the one of the attention shader, whose scratch it reads once.
+// At most 256 splits, one a thread for their largest scores and sums. Time is latency, not bytes: all that
+// does not wait for another load is loaded at once.
+// Step: the one of the attention shader, whose scratch it reads once.
 //#import attention/tile
 
-const MOST_SPLITS: u32 = 1024u;
+const MOST_SPLITS: u32 = 256u;
 var<workgroup> weights: array<f32, MOST_SPLITS>;
 var<workgroup> parts: array<f32, 256>;
 
@@ -28,6 +30,27 @@ fn first_split(row: u32, head: u32, splits: u32, pairs: u32) -> u32 {
     return (tile * step.kv_heads + head / group) * splits * pairs + pair % pairs;
 }
 
+// Where a column of a pair's splits is in scratch.
+struct Column {
+    first: u32,
+    stride: u32,
+    splits: u32,
+}
+
+// What the splits `i`, `i + 8`, `i + 16` and `i + 24` have of a column, even if their weights will say that
+// nothing was stored; past the last split it is the last's.
+fn part4(column: Column, i: u32) -> vec4<f32> {
+    let at = min(vec4(i, i + 8u, i + 16u, i + 24u), vec4(column.splits - 1u)) * column.stride + column.first;
+    return vec4(scratch[at.x], scratch[at.y], scratch[at.z], scratch[at.w]);
+}
+
+// Their sum, weighted.
+fn weighted(values: vec4<f32>, i: u32) -> f32 {
+    let weight = vec4(weights[i], weights[i + 8u], weights[i + 16u], weights[i + 24u]);
+    let sums = select(vec4<f32>(), weight * values, weight > vec4<f32>());
+    return (sums.x + sums.y) + (sums.z + sums.w);
+}
+
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -38,12 +61,23 @@ fn main(
 ) {
     let splits = min(bitcast<u32>(scratch[0]), MOST_SPLITS);
     let pairs = bitcast<u32>(scratch[1]);
+    let all = bitcast<u32>(scratch[2]);
     let first = first_split(group.x, group.y, splits, pairs);
-    var largest = LOWEST;
-    for (var i = thread; i < splits; i += 256u) {
-        largest = max(largest, scratch[4u + 2u * (first + i * pairs)]);
-    }
-    largest = subgroupMax(largest);
+
+    // Asked for at once: the largest score and sum of a split, and the first splits' values.
+    let own = 4u + 2u * (first + min(thread, splits - 1u) * pairs);
+    let high = scratch[own];
+    let part = select(0.0, scratch[own + 1u], thread < splits);
+    let col = group.z * 32u + thread % 32u;
+    let at = 4u + 2u * all + first * step.v_width + min(col, step.v_width - 1u);
+    let column = Column(at, pairs * step.v_width, splits);
+    var i = thread / 32u;
+    var v0 = part4(column, i);
+    var v1 = part4(column, i + 32u);
+    var v2 = part4(column, i + 64u);
+    var v3 = part4(column, i + 96u);
+
+    var largest = subgroupMax(high);
     if lane == 0u {
         parts[subgroup] = largest;
     }
@@ -52,14 +86,9 @@ fn main(
         largest = max(largest, parts[i]);
     }
     workgroupBarrier();
-    var sum = 0.0;
-    for (var i = thread; i < splits; i += 256u) {
-        let part = scratch[5u + 2u * (first + i * pairs)];
-        let weight = select(0.0, exp(scratch[4u + 2u * (first + i * pairs)] - largest), part > 0.0);
-        weights[i] = weight;
-        sum += weight * part;
-    }
-    sum = subgroupAdd(sum);
+    let weight = select(0.0, exp(high - largest), part > 0.0);
+    weights[thread] = weight;
+    var sum = subgroupAdd(weight * part);
     if lane == 0u {
         parts[subgroup] = sum;
     }
@@ -70,15 +99,17 @@ fn main(
     }
     workgroupBarrier();
 
-    let col = group.z * 32u + thread % 32u;
-    let accumulators = 4u + bitcast<u32>(scratch[2]) * 2u;
-    var at = accumulators + (first + thread / 32u * pairs) * step.v_width + min(col, step.v_width - 1u);
     var value = 0.0;
-    for (var i = thread / 32u; i < splits; i += 8u) {
-        // Loaded even where nothing was stored, so that loads need not wait for each other.
-        let part = scratch[at];
-        value += select(0.0, weights[i] * part, weights[i] > 0.0);
-        at += 8u * pairs * step.v_width;
+    loop {
+        value += (weighted(v0, i) + weighted(v1, i + 32u)) + (weighted(v2, i + 64u) + weighted(v3, i + 96u));
+        i += 128u;
+        if i >= splits {
+            break;
+        }
+        v0 = part4(column, i);
+        v1 = part4(column, i + 32u);
+        v2 = part4(column, i + 64u);
+        v3 = part4(column, i + 96u);
     }
     parts[thread] = value;
     workgroupBarrier();

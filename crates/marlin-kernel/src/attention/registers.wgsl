@@ -6,7 +6,7 @@
 
 // Cache words on their way, and queries on theirs.
 var<private> ahead: array<vec4<f16>, LOADS>;
-var<private> asked: array<vec4<f16>, CHUNKS * K_LOADS>;
+var<private> asked: array<vec4<f16>, CHUNKS * QUERY_LOADS>;
 // 16 columns of the queries each, SIDE x SIDE tiles.
 var<private> queries: array<Left, SIDE * SIDE * STEPS>;
 // The block of scores.
@@ -14,43 +14,37 @@ var<private> block: array<Sum, SIDE * SIDE>;
 // V_BLOCKS x P_BLOCKS blocks, pairs innermost, of SIDE x SIDE tiles.
 var<private> accumulators: array<Sum, SIDE * SIDE * V_OWN>;
 
-// Stores four values in workgroup memory. Single f16: Metal's simdgroup_load takes no other pointer, and
-// wider elements were no faster on an H100.
-fn put(at: u32, values: vec4<f16>) {
-    staged[at] = values.x;
-    staged[at + 1u] = values.y;
-    staged[at + 2u] = values.z;
-    staged[at + 3u] = values.w;
-}
-
-// Asks for word `i` of a cache row whose words of keys and of values for this thread begin here.
-fn fetch(i: u32, key: u32, value: u32) {
+// Asks for the `i`th of this thread's words, row by row, keys before values.
+fn fetch(i: u32, row: vec2<u32>, key: u32, value: u32) {
     if i < LOADS {
-        ahead[i] = cache[select(value, key, i < K_LOADS) + i * ROW_THREADS];
+        let word = i % ROW_LOADS;
+        let first = select(value, key, word < K_LOADS) + word * ROW_THREADS;
+        ahead[i] = cache[select(row.x, row.y, i >= ROW_LOADS) + first];
     }
 }
 
-fn fetch4(i: u32, key: u32, value: u32) {
-    fetch(i, key, value);
-    fetch(i + 1u, key, value);
-    fetch(i + 2u, key, value);
-    fetch(i + 3u, key, value);
+fn fetch4(i: u32, row: vec2<u32>, key: u32, value: u32) {
+    fetch(i, row, key, value);
+    fetch(i + 1u, row, key, value);
+    fetch(i + 2u, row, key, value);
+    fetch(i + 3u, row, key, value);
 }
 
-fn fetch_all(key: u32, value: u32) {
-    fetch4(0u, key, value);
-    fetch4(4u, key, value);
-    fetch4(8u, key, value);
-    fetch4(12u, key, value);
-    fetch4(16u, key, value);
+fn fetch_all(row: vec2<u32>, key: u32, value: u32) {
+    fetch4(0u, row, key, value);
+    fetch4(4u, row, key, value);
+    fetch4(8u, row, key, value);
+    fetch4(12u, row, key, value);
+    fetch4(16u, row, key, value);
 }
 
-// Stores word `i` in workgroup memory.
+// Stores the `i`th of them in workgroup memory.
 fn stage(i: u32, thread: u32) {
     if i < LOADS {
-        let col = (thread % ROW_THREADS + i * ROW_THREADS) * 4u;
-        let row = thread / ROW_THREADS;
-        put(select(VALUES_AT + row * VALUE + col - K_WIDTH, row * KEY + col, i < K_LOADS), ahead[i]);
+        let word = i % ROW_LOADS;
+        let col = (thread % ROW_THREADS + word * ROW_THREADS) * 4u;
+        let row = thread / ROW_THREADS + i / ROW_LOADS * 16u;
+        put(select(VALUES_AT + row * VALUE + col - K_WIDTH, row * KEY + col, word < K_LOADS), ahead[i]);
     }
 }
 
@@ -71,8 +65,9 @@ fn stage_all(thread: u32) {
 
 // Asks for word `i` of the queries: CHUNKS chunks of as many pairs as a round has positions.
 fn ask(i: u32, thread: u32) {
-    if i < CHUNKS * K_LOADS {
-        let pair = pairs[min(i / K_LOADS * POSITIONS + thread / ROW_THREADS, PAIRS - 1u)];
+    if i < CHUNKS * QUERY_LOADS {
+        let row = i / QUERY_LOADS * POSITIONS + i % QUERY_LOADS / K_LOADS * 16u + thread / ROW_THREADS;
+        let pair = pairs[min(row, PAIRS - 1u)];
         let col = (thread % ROW_THREADS + i % K_LOADS * ROW_THREADS) * 4u;
         let at = step.q + pair.row * step.q_stride + pair.head * step.q_head + col;
         asked[i] = vec4<f16>(vec4(arena[at], arena[at + 1u], arena[at + 2u], arena[at + 3u]));
@@ -96,9 +91,10 @@ fn ask_all(thread: u32) {
 
 // Stores word `i` of chunk `chunk` of the queries in workgroup memory, where the keys will be.
 fn stage_query(chunk: u32, i: u32, thread: u32) {
-    if i < K_LOADS {
-        let col = (thread % ROW_THREADS + i * ROW_THREADS) * 4u;
-        put(thread / ROW_THREADS * KEY + col, asked[chunk * K_LOADS + i]);
+    if i < QUERY_LOADS {
+        let row = i / K_LOADS * 16u + thread / ROW_THREADS;
+        let col = (thread % ROW_THREADS + i % K_LOADS * ROW_THREADS) * 4u;
+        put(row * KEY + col, asked[chunk * QUERY_LOADS + i]);
     }
 }
 
@@ -113,8 +109,8 @@ fn take(chunk: u32, i: u32, place: Place) {
     for (var t = 0u; t < SIDE * SIDE; t += 1u) {
         let row = place.pair % POSITIONS + t / SIDE * TILE;
         let at = row * KEY + place.slice + i * 16u + t % SIDE * TILE;
-        let stride = KEY;
-        let part = coopLoadT<Left>(&staged[at], stride);
+        let stride = KEY / CELL;
+        let part = coopLoadT<Left>(&staged[at / CELL], stride);
         if place.pair / POSITIONS == chunk {
             queries[i * SIDE * SIDE + t] = part;
         }
@@ -153,8 +149,8 @@ fn score(i: u32, place: Place) {
         // Tile t % SIDE of the columns, t / SIDE of the positions.
         let row = place.position + t / SIDE * TILE;
         let at = row * KEY + place.slice + i * 16u + t % SIDE * TILE;
-        let stride = KEY;
-        let key = coopLoad<Right>(&staged[at], stride);
+        let stride = KEY / CELL;
+        let key = coopLoad<Right>(&staged[at / CELL], stride);
         for (var m = 0u; m < SIDE; m += 1u) {
             let query = (i * SIDE + m) * SIDE + t % SIDE;
             let own = m * SIDE + t / SIDE;

@@ -68,14 +68,17 @@ fn first_visible(position: u32) -> u32 {
 // The tile of workgroup `x`: the `split`th of `splits` runs of whole blocks of `block` positions.
 fn find_tile(x: u32, pairs: u32, block: u32, split: u32, splits: u32) -> Tile {
     let group = step.heads / step.kv_heads;
+    let sequences = batch[2];
+    var at = batch[9];
     var left = x;
-    for (var i = 0u; i < batch[2]; i += 1u) {
-        let at = batch[9] + 4u * i;
-        let all = batch[at + 1u] * group;
+    for (var i = 0u; i < sequences; i += 1u) {
+        // All loaded before the first is looked at: the cache rows wait for them.
+        let sequence = vec4(batch[at], batch[at + 1u], batch[at + 2u], batch[at + 3u]);
+        let all = sequence.y * group;
         let tiles = (all + pairs - 1u) / pairs;
         if left < tiles {
             let first = left * pairs;
-            let position = batch[at + 3u];
+            let position = sequence.w;
             let last = min(first + pairs, all) - 1u;
             let seen = first_visible(position + first / group);
             let end = position + last / group + 1u;
@@ -83,9 +86,10 @@ fn find_tile(x: u32, pairs: u32, block: u32, split: u32, splits: u32) -> Tile {
             let run = (blocks + splits - 1u) / splits * block;
             let begin = seen + split * run;
             let to = min(end, begin + run);
-            return Tile(batch[at], batch[at + 1u], position, batch[at + 2u], first, all - first, begin, to);
+            return Tile(sequence.x, sequence.y, position, sequence.z, first, all - first, begin, to);
         }
         left -= tiles;
+        at += 4u;
     }
     return Tile();
 }

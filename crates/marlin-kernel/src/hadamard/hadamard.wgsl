@@ -1,5 +1,5 @@
 // hadamard: out[i] = scale * sum_j (-1)^popcount(i & j) x[j] in each block of `extra` columns. `scale` is
-// block^-1/2. A thread sums one output: the block it reads comes from the cache, its neighbours read the same.
+// block^-1/2. A thread sums one output: the block it reads comes from the cache, its neighbours read it too.
 
 fn hadamard(op: Micro, place: Place) {
     for (var i = place.thread; i < op.heads * op.width; i += place.threads) {

@@ -9,11 +9,6 @@
 //#import matmul/input
 @group(0) @binding(7) var<storage, read_write> scratch: array<vec4<u32>>;
 
-fn pack(x: vec4<f32>) -> vec2<u32> {
-    let held = clamp(x, vec4<f32>(-65504.0), vec4<f32>(65504.0));
-    return vec2<u32>(pack2x16float(held.xy), pack2x16float(held.zw));
-}
-
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -24,7 +19,7 @@ fn main(
     if group.y >= batch[step.rows_of] || eight >= 4u * step.blocks {
         return;
     }
-    let low = pack(load_x(group.y, group.z, 8u * eight));
-    let high = pack(load_x(group.y, group.z, 8u * eight + 4u));
+    let low = pack_halves(load_x(group.y, group.z, 8u * eight));
+    let high = pack_halves(load_x(group.y, group.z, 8u * eight + 4u));
     scratch[(group.y * groups.z + group.z) * 4u * step.blocks + eight] = vec4<u32>(low, high);
 }

@@ -12,3 +12,9 @@ fn load_x(row: u32, head: u32, col: u32) -> vec4<f32> {
     }
     return x;
 }
+
+// Four values as halves, magnitudes held within f16.
+fn pack_halves(x: vec4<f32>) -> vec2<u32> {
+    let held = clamp(x, vec4<f32>(-65504.0), vec4<f32>(65504.0));
+    return vec2<u32>(pack2x16float(held.xy), pack2x16float(held.zw));
+}

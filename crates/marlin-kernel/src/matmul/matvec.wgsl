@@ -17,9 +17,10 @@
 // Moves the weight once for ROWS rows; two operations for each weight and row.
 
 //#import matmul/products
-//#import matmul/input
 
 const STRIDE: u32 = CHUNK + 1u;
+// Quads of a row of x that a thread brings.
+const QUADS: u32 = CHUNK / 32u;
 
 var<workgroup> xs: array<vec4<f32>, ROWS * 8u * STRIDE>;
 var<workgroup> squares: array<f32, 64>;
@@ -48,10 +49,22 @@ fn inverse_rms(place: Place) -> array<f32, ROWS> {
     return inverse;
 }
 
-// The norm's weight for four columns, zeros beyond the last column.
+// Four neighbours of columns col.., the last column in place of those beyond it.
+fn columns(col: u32) -> vec4<u32> {
+    return min(vec4<u32>(col, col + 1u, col + 2u, col + 3u), vec4<u32>(step.cols - 1u));
+}
+
+// Four columns of a row of x, zeros beyond the last column, without a branch: loads run side by side.
+fn load_four(row: u32, head: u32, col: u32) -> vec4<f32> {
+    let at = columns(col) + (step.x + row * step.x_stride + head * step.x_head);
+    let x = vec4<f32>(arena[at.x], arena[at.y], arena[at.z], arena[at.w]);
+    let inside = vec4<u32>(col, col + 1u, col + 2u, col + 3u) < vec4<u32>(step.cols);
+    return select(vec4<f32>(0.0), x, inside);
+}
+
+// The norm's weight for four columns.
 fn load_norm(col: u32) -> vec4<f32> {
-    let last = step.cols - 1u;
-    let at = min(vec4<u32>(col, col + 1u, col + 2u, col + 3u), vec4<u32>(last)) + step.norm;
+    let at = columns(col) + step.norm;
     return vec4<f32>(vectors[at.x], vectors[at.y], vectors[at.z], vectors[at.w]);
 }
 
@@ -61,24 +74,24 @@ fn store_norm(row: u32, col: u32, x: vec4<f32>) {
     }
 }
 
-// Brings blocks first..first + count of x into workgroup memory.
-fn stage(place: Place, inverse: array<f32, ROWS>, keep: bool, first: u32, count: u32) {
-    for (var q = place.local; q < 8u * count; q += 256u) {
-        let col = 32u * first + 4u * q;
-        var norm = vec4<f32>(1.0);
-        if NORM != 0u {
-            norm = load_norm(col);
+// Brings a chunk of x, from block `first`, into workgroup memory.
+fn stage(place: Place, inverse: array<f32, ROWS>, keep: bool, first: u32) {
+    for (var m = 0u; m < ROWS; m += 1u) {
+        let row = min(place.row + m, place.rows - 1u);
+        var x: array<vec4<f32>, QUADS>;
+        for (var i = 0u; i < QUADS; i += 1u) {
+            x[i] = load_four(row, place.head, 32u * first + 4u * (place.local + 256u * i));
         }
-        for (var m = 0u; m < ROWS; m += 1u) {
-            let row = min(place.row + m, place.rows - 1u);
-            var x = load_x(row, place.head, col);
+        for (var i = 0u; i < QUADS; i += 1u) {
+            let q = place.local + 256u * i;
             if NORM != 0u {
-                x *= inverse[m] * norm;
+                let col = 32u * first + 4u * q;
+                x[i] *= inverse[m] * load_norm(col);
                 if keep && place.row + m < place.rows {
-                    store_norm(row, col, x);
+                    store_norm(row, col, x[i]);
                 }
             }
-            xs[(8u * m + (q & 7u)) * STRIDE + (q >> 3u)] = x;
+            xs[(8u * m + (q & 7u)) * STRIDE + (q >> 3u)] = x[i];
         }
     }
 }
@@ -179,7 +192,7 @@ fn main(
             // Weights are asked for one step before they are used: the first while x is brought in.
             var next = load_rows(product, group.z, first, start + min(lane, count - 1u));
             workgroupBarrier();
-            stage(place, inverse, group.x == 0u && turn == 0u, start, count);
+            stage(place, inverse, group.x == 0u && turn == 0u, start);
             workgroupBarrier();
             for (var b = select(count, lane, busy); b < count; b += lanes) {
                 for (var t = 0u; t < STEPS; t += 1u) {

@@ -13,10 +13,6 @@ use crate::{
 };
 
 /// Arguments of `tune`.
-///
-/// Takes up to a minute. What is measured is kept in the user's cache directory (MARLIN_CACHE names
-/// another) and holds for this version, device and driver; all commands take it up from then on. Without
-/// it they play with what is best on a large GPU: they never measure by themselves.
 #[derive(Args, Debug)]
 pub struct Tune {
     /// The GPU, as in `run`.

@@ -1,3 +1,5 @@
+//! Where a tuning is kept, and which files are not believed.
+
 use serde_json::{Value, json};
 
 use super::*;
