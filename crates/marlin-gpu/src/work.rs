@@ -288,7 +288,7 @@ impl Work {
         Ok(())
     }
 
-    /// Input of a buffer: normal values, or experts that exist.
+    /// Input of a buffer: normal values, or experts (that exist, where a bank is read).
     fn input(&self, buffer: usize) -> Vec<f32> {
         let description = &self.plan.buffers[buffer];
         let mut random = Random::new(buffer as u64 + 1);
@@ -296,7 +296,8 @@ impl Work {
             Word::F32 => random.normals(self.rows * description.width),
             Word::U32 => {
                 let row = |random: &mut Random| {
-                    random.permutation(self.experts()).into_iter().take(description.width)
+                    let experts = self.experts().max(description.width);
+                    random.permutation(experts).into_iter().take(description.width)
                 };
                 let words = (0..self.rows).flat_map(|_| row(&mut random).collect::<Vec<_>>());
                 words.map(|word| f32::from_bits(word as u32)).collect()

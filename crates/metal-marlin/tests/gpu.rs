@@ -46,6 +46,24 @@ fn perplexity_and_every_step_agree_with_the_cpu() {
 }
 
 #[test]
+fn benches_count_dispatches_and_measure_kernels() {
+    if !has_gpu() {
+        return;
+    }
+    let measured = json(&["bench", "kernels", "--kernel", "moe_route", "--rows", "1,4", "--device", "gpu"]);
+    let kernels = measured["kernels"].as_array().unwrap();
+    assert_eq!(kernels.len(), 2, "{measured}");
+    assert!(kernels.iter().all(|kernel| kernel["microseconds"].as_f64().unwrap() > 0.0), "{measured}");
+
+    let measured = json(&["bench", "model", "marlin-mini", "--depths", "0", "--device", "gpu"]);
+    let layers = measured["layers"].as_array().unwrap();
+    let sparse = |layer: &&serde_json::Value| layer["layer"].as_str().unwrap().starts_with("layers.");
+    assert_eq!(layers.iter().filter(sparse).count(), 5, "{measured}");
+    let most = layers.iter().map(|layer| layer["dispatches"].as_u64().unwrap()).max().unwrap();
+    assert!(most <= 14, "{most} dispatches in a layer of GLM's");
+}
+
+#[test]
 fn what_is_not_there_or_does_not_fit_is_said() {
     fn ask<'a>(more: &[&'a str]) -> Vec<&'a str> {
         [&["run", "marlin-mini", "--prompt", "a", "--max-tokens", "1"], more].concat()
