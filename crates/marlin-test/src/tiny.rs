@@ -146,7 +146,10 @@ impl Model {
         let shared = self.buffer("shared", hidden);
         let weight = self.matrix("shared", hidden, hidden);
         self.product(&format!("{label}.shared"), x, &[(weight, shared, false)]);
-        self.plan.add_step(&format!("{label}.add"), Op::Add { x: shared, out });
+        // As layers do whose weights were rotated before they were quantized.
+        let rotated = self.buffer("rotated", hidden);
+        self.plan.add_step(&format!("{label}.rotate"), Op::Hadamard { x: shared, block: 2, out: rotated });
+        self.plan.add_step(&format!("{label}.add"), Op::Add { x: rotated, out });
     }
 
     fn product(&mut self, label: &str, x: View, products: &[(WeightId, View, bool)]) {

@@ -149,18 +149,21 @@ fn cases() -> Vec<Case> {
     ];
     // Long enough for a device to split the positions of a token among workgroups.
     let long = vec![vec![(0, 0..301), (1, 0..3)], vec![(0, 301..580)], vec![(0, 580..581), (1, 3..4)]];
+    let wide = vec![vec![(0, 0..90), (1, 0..3)], vec![(0, 90..140)], vec![(0, 140..141), (1, 3..4)]];
     let longs = [
-        ("grouped", full(6, 2, 33, 17)),
-        ("latent", latent(5, 40, 32)),
-        ("window 300", Heads { window: Some(300), ..full(4, 2, 16, 16) }),
-        ("latent, GLM's heads", aligned(latent(20, 576, 512))),
-        ("heads of 128", Heads { window: Some(200), ..aligned(full(6, 2, 128, 128)) }),
-        ("heads of 64", aligned(full(4, 2, 64, 64))),
+        ("grouped", full(6, 2, 33, 17), &long),
+        ("latent", latent(5, 40, 32), &long),
+        ("window 300", Heads { window: Some(300), ..full(4, 2, 16, 16) }, &long),
+        ("latent, GLM's heads", aligned(latent(20, 576, 512)), &wide),
+        ("heads of 128", Heads { window: Some(100), ..aligned(full(6, 2, 128, 128)) }, &wide),
+        ("heads of 64", aligned(full(4, 2, 64, 64)), &wide),
     ];
     let pairs = shapes.iter().flat_map(|shape| plays.iter().map(move |play| (shape, play)));
     pairs
         .map(|((name, heads), (play, chunks))| Case::chunks(format!("{name}, {play}"), plan(heads), chunks))
-        .chain(longs.iter().map(|(name, heads)| Case::chunks(format!("{name}, long"), plan(heads), &long)))
+        .chain(
+            longs.iter().map(|(name, heads, play)| Case::chunks(format!("{name}, long"), plan(heads), play)),
+        )
         .collect()
 }
 
