@@ -1,7 +1,7 @@
 //! From steps to dispatches. One file a family of kernels; this one walks the plan.
 //!
 //! Row-wise steps that follow one another become one dispatch, and a norm directly before a product of
-//! few rows is made while the product loads its input, so that a layer of GLM-4.7 takes 13 dispatches
+//! few rows is made while the product loads its input, so that a layer of GLM-4.7 takes 14 dispatches
 //! at decode.
 
 mod attention;
