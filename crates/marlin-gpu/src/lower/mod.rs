@@ -87,7 +87,7 @@ impl<'a> Lowering<'a> {
         for at in range {
             match &plan.steps[at].op {
                 Op::MatMul { x, products } => {
-                    let norm = self.take_norm(x);
+                    let norm = self.take_norm(x, products);
                     self.flush();
                     self.matmul(at, x, products, norm);
                 }

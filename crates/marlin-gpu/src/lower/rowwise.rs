@@ -1,7 +1,7 @@
 //! Row-wise steps: gathered into lists, each list one dispatch of `rowwise.wgsl`.
 
 use marlin_kernel::{
-    plan::{Activation, CacheId, Op, RopeStyle, Rows, View},
+    plan::{Activation, CacheId, Op, Product, RopeStyle, Rows, View},
     shader::Variant,
 };
 
@@ -87,11 +87,13 @@ impl Lowering<'_> {
         list.last_step = step;
     }
 
-    /// The norm that waits alone, if it makes `x` from something else and the product can make it on
+    /// The norm that waits alone, if it makes `x` from something else and the products can make it on
     /// the way. It is not flushed any more then.
-    pub(super) fn take_norm(&mut self, x: &View) -> Option<Norm> {
-        let norm = self.micros.norm.filter(|norm| norm.out == *x && norm.x != *x)?;
-        if !self.takes_norm(self.rows_of(x)) {
+    pub(super) fn take_norm(&mut self, x: &View, products: &[Product]) -> Option<Norm> {
+        let norm = self.micros.norm.filter(|norm| norm.out == *x && norm.x.buffer != x.buffer)?;
+        // Every workgroup reads what is normalised, so none may write it.
+        let written = products.iter().any(|product| product.out.buffer == norm.x.buffer);
+        if written || !self.takes_norm(self.rows_of(x)) {
             return None;
         }
         self.micros = List::default();
