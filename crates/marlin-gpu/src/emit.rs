@@ -1,7 +1,7 @@
 //! Translates the kernels into what a device's driver is given: MSL on a Mac, SPIR-V on Vulkan.
 //!
-//! Needs no device. The options are those of wgpu's backends under [`CHECKS`] and
-//! [`ZERO_WORKGROUP_MEMORY`], with which this crate makes every pipeline, and they stand only here. Where
+//! Needs no device. The options are those of wgpu's backends under `CHECKS` and
+//! `ZERO_WORKGROUP_MEMORY`, with which this crate makes every pipeline, and they stand only here. Where
 //! wgpu takes them from is named beside them; the structs are written out in full, so that a naga with
 //! another option does not compile, and a test fails when the version of wgpu-hal changes.
 
