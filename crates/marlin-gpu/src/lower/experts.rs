@@ -49,6 +49,15 @@ struct Bank<'a> {
 }
 
 impl Bank<'_> {
+    /// The most tiles of pairs there can be in a batch: the same as `most_tiles` of `lists.wgsl`.
+    fn most_tiles(&self) -> impl Fn(&Dims) -> usize + Copy + Send + Sync + use<> {
+        let (rows, slots, count) = (self.rows, self.slots, self.experts.len());
+        move |dims| {
+            let pairs = row_count(rows, dims) * slots;
+            pairs / TILE_ROWS + count.min(pairs)
+        }
+    }
+
     /// `Step` for a dispatch that reads no weights.
     fn sizes(&self) -> Vec<u32> {
         let mut words = self.words.clone();
@@ -168,10 +177,7 @@ impl Lowering<'_> {
     fn many_rows(&mut self, bank: &mut Bank<'_>) -> Result<(), Error> {
         let (rows, slots, split, inner, outs) = (bank.rows, bank.slots, bank.split, bank.inner, bank.outs);
         let (count, halves) = (bank.experts.len(), 1 + usize::from(split));
-        let most_tiles = move |dims: &Dims| {
-            let pairs = row_count(rows, dims) * slots;
-            pairs / TILE_ROWS + count.min(pairs)
-        };
+        let most_tiles = bank.most_tiles();
         let pair_words = Order::blocks(inner) * 32 * halves + outs;
         self.listing.scratch.push(Box::new(move |dims| {
             let pairs = row_count(rows, dims) * slots;
@@ -200,10 +206,7 @@ impl Lowering<'_> {
         let (rows, slots, inner, outs) = (bank.rows, bank.slots, bank.inner, bank.outs);
         let (blocks, inner_blocks) = (Order::blocks(bank.cols), Order::blocks(inner));
         let count = bank.experts.len();
-        let most_tiles = move |dims: &Dims| {
-            let pairs = row_count(rows, dims) * slots;
-            pairs / TILE_ROWS + count.min(pairs)
-        };
+        let most_tiles = bank.most_tiles();
         self.listing.scratch.push(Box::new(move |dims| {
             let rows = row_count(rows, dims);
             let pairs = rows * slots;

@@ -12,13 +12,9 @@
 
 //#import matmul/products
 //#import matmul/input
+//#import tile64
 
 const TILE: u32 = 64u;
-// Odd, so that the same quad of 8 rows lies in different banks.
-const PITCH: u32 = 9u;
-
-var<workgroup> xs: array<vec4<f32>, TILE * PITCH>;
-var<workgroup> ws: array<vec4<f32>, TILE * PITCH>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -31,7 +27,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let out0 = (group.x - product.first) * TILE;
     let x_row = min(row0 + local / 4u, rows - 1u);
     let w_row = group.z * product.outs + min(out0 + local / 4u, product.outs - 1u);
-    let to = (local / 4u) * PITCH + 2u * (local & 3u);
     var sums: array<vec4<f32>, 4>;
     for (var block = 0u; block < step.blocks; block += 1u) {
         let c = load_codes(product.codes + w_row * step.blocks + block);
@@ -40,23 +35,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let col = 32u * block + 8u * (local & 3u);
         let low = load_x(x_row, group.z, col);
         let high = load_x(x_row, group.z, col + 4u);
-        workgroupBarrier();
-        ws[to] = w.low;
-        ws[to + 1u] = w.high;
-        xs[to] = low;
-        xs[to + 1u] = high;
-        workgroupBarrier();
-        for (var j = 0u; j < 8u; j += 1u) {
-            let at = (local & 15u) * PITCH + j;
-            let w0 = ws[at];
-            let w1 = ws[at + 16u * PITCH];
-            let w2 = ws[at + 32u * PITCH];
-            let w3 = ws[at + 48u * PITCH];
-            for (var i = 0u; i < 4u; i += 1u) {
-                let x = xs[((local >> 4u) + 16u * i) * PITCH + j];
-                sums[i] += vec4<f32>(dot(x, w0), dot(x, w1), dot(x, w2), dot(x, w3));
-            }
-        }
+        add_block(&sums, local, w, Eight(low, high));
     }
     for (var i = 0u; i < 4u; i += 1u) {
         let row = row0 + (local >> 4u) + 16u * i;

@@ -14,12 +14,8 @@
 //#import moe_experts/expert
 //#import moe_experts/lists
 //#import weights
+//#import tile64
 @group(0) @binding(7) var<storage, read_write> scratch: array<u32>;
-
-const PITCH: u32 = 9u;
-
-var<workgroup> xs: array<vec4<f32>, TILE_ROWS * PITCH>;
-var<workgroup> ws: array<vec4<f32>, TILE_ROWS * PITCH>;
 
 fn load_hidden(at: u32) -> vec4<f32> {
     return bitcast<vec4<f32>>(vec4<u32>(scratch[at], scratch[at + 1u], scratch[at + 2u], scratch[at + 3u]));
@@ -44,30 +40,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let w_row = min(out0 + local / 4u, step.outs - 1u);
     let codes_at = codes_of(expert, DOWN) + w_row * blocks;
     let scales_at = scales_of(expert, DOWN) + w_row * step.inner_groups;
-    let to = (local / 4u) * PITCH + 2u * (local & 3u);
     var sums: array<vec4<f32>, 4>;
     for (var block = 0u; block < blocks; block += 1u) {
         let s = load_scales(scales_at, block, step.inner_shift);
         let w = weights8(load_codes(codes_at + block), s, local & 3u);
         let low = load_hidden(x_at + 32u * block + 8u * (local & 3u));
         let high = load_hidden(x_at + 32u * block + 8u * (local & 3u) + 4u);
-        workgroupBarrier();
-        ws[to] = w.low;
-        ws[to + 1u] = w.high;
-        xs[to] = low;
-        xs[to + 1u] = high;
-        workgroupBarrier();
-        for (var j = 0u; j < 8u; j += 1u) {
-            let at = (local & 15u) * PITCH + j;
-            let w0 = ws[at];
-            let w1 = ws[at + 16u * PITCH];
-            let w2 = ws[at + 32u * PITCH];
-            let w3 = ws[at + 48u * PITCH];
-            for (var i = 0u; i < 4u; i += 1u) {
-                let x = xs[((local >> 4u) + 16u * i) * PITCH + j];
-                sums[i] += vec4<f32>(dot(x, w0), dot(x, w1), dot(x, w2), dot(x, w3));
-            }
-        }
+        add_block(&sums, local, w, Eight(low, high));
     }
     let scale = tensor_scale_of(expert, DOWN);
     for (var i = 0u; i < 4u; i += 1u) {

@@ -16,15 +16,11 @@
 //#import moe_experts/input
 //#import moe_experts/lists
 //#import weights
+//#import tile64
 //#import gated_mul/activation
 @group(0) @binding(7) var<storage, read_write> scratch: array<u32>;
 
-// Odd, so that the same quad of 8 rows lies in different banks.
-const PITCH: u32 = 9u;
 const WIDTH: u32 = 32u * (1u + SPLIT);
-
-var<workgroup> xs: array<vec4<f32>, TILE_ROWS * PITCH>;
-var<workgroup> ws: array<vec4<f32>, TILE_ROWS * PITCH>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -46,30 +42,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let w_row = min(out0 + local / 4u % WIDTH, step.inner - 1u);
     let codes_at = codes_of(expert, matrix) + w_row * step.blocks;
     let scales_at = scales_of(expert, matrix) + w_row * step.groups;
-    let to = (local / 4u) * PITCH + 2u * (local & 3u);
     var sums: array<vec4<f32>, 4>;
     for (var block = 0u; block < step.blocks; block += 1u) {
         let w = weights8(load_codes(codes_at + block), load_scales(scales_at, block, step.shift), local & 3u);
         let col = 32u * block + 8u * (local & 3u);
         let low = load_x(x_row, col);
         let high = load_x(x_row, col + 4u);
-        workgroupBarrier();
-        ws[to] = w.low;
-        ws[to + 1u] = w.high;
-        xs[to] = low;
-        xs[to + 1u] = high;
-        workgroupBarrier();
-        for (var j = 0u; j < 8u; j += 1u) {
-            let at = (local & 15u) * PITCH + j;
-            let w0 = ws[at];
-            let w1 = ws[at + 16u * PITCH];
-            let w2 = ws[at + 32u * PITCH];
-            let w3 = ws[at + 48u * PITCH];
-            for (var i = 0u; i < 4u; i += 1u) {
-                let x = xs[((local >> 4u) + 16u * i) * PITCH + j];
-                sums[i] += vec4<f32>(dot(x, w0), dot(x, w1), dot(x, w2), dot(x, w3));
-            }
-        }
+        add_block(&sums, local, w, Eight(low, high));
     }
     let width = step.inner_blocks * 32u;
     let base = hidden_at(rows) + group.z * rows * step.slots * width;
