@@ -1,4 +1,4 @@
-//! Time on the device: of every dispatch of some steps, and of a copy for comparison.
+//! Time on the device: of some steps, of every dispatch of them, and of a copy for comparison.
 
 use std::{
     ops::Range,
@@ -22,8 +22,20 @@ pub struct DispatchTime {
 }
 
 impl GpuPlayer {
+    /// Plays the steps of `range` on the batch taken last in one pass, as a token plays them, and returns
+    /// the time from the begin of the first dispatch to the end of the last.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] on a device without timestamps, [`Error::Device`].
+    pub fn time(&mut self, range: Range<usize>) -> Result<Duration, Error> {
+        let (program, gpu, dims) = self.prepared(range)?;
+        let times = gpu.time_passes(1, |pass, _| program.record(pass, dims, 0..program.len()))?;
+        Ok(times[0])
+    }
+
     /// Plays the steps of `range` on the batch taken last, each dispatch in a pass of its own between
-    /// two timestamps. Slower than [`run`](marlin_kernel::Player::run): the device rests in between.
+    /// two timestamps. Slower than [`GpuPlayer::time`]: the device rests in between, for about 5 us each
+    /// on an H100.
     ///
     /// # Errors
     /// [`Error::Missing`] on a device without timestamps, [`Error::Device`].

@@ -16,22 +16,12 @@ pub const CLASSES: [usize; 3] = [8192, 16_384, 32_768];
 /// Workgroups that attention can split its positions among, at most: what `merge.wgsl` has room for.
 const MOST_WORKGROUPS: usize = 1024;
 
-/// Weight rows of a subgroup of `matvec.wgsl`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SubgroupRows {
-    /// Rows at once: they share what is loaded of x.
-    pub outs: usize,
-    /// Times one after another: x stays in workgroup memory.
-    pub steps: usize,
-}
-
 /// The choices of lowering. Those by class stand in the order of [`CLASSES`], fewest weight rows first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tuning {
-    /// Products without matrices, by class; measured with one row.
-    pub matvec: [SubgroupRows; CLASSES.len() + 1],
+    /// Weight rows that a subgroup of `matvec.wgsl` takes at once, by class; measured with one row of x.
+    pub matvec: [usize; CLASSES.len() + 1],
     /// Parts that `matvec_coop.wgsl` cuts the columns of a weight row into (`SPLIT`), by class.
     pub split: [usize; CLASSES.len() + 1],
     /// Workgroups in all, at most, where attention splits the positions.
@@ -47,14 +37,7 @@ impl Default for Tuning {
     /// rows for them, and attention with one for each multiprocessor, since each has its own beginning
     /// and end.
     fn default() -> Tuning {
-        let rows = |outs, steps| SubgroupRows { outs, steps };
-        Tuning {
-            matvec: [rows(1, 1), rows(2, 1), rows(2, 2), rows(2, 2)],
-            split: [2, 2, 1, 1],
-            workgroups: 132,
-            gate_up: 1,
-            down: 1,
-        }
+        Tuning { matvec: [1, 2, 4, 4], split: [2, 2, 1, 1], workgroups: 132, gate_up: 1, down: 1 }
     }
 }
 
@@ -64,8 +47,8 @@ impl Tuning {
     /// # Errors
     /// [`Error::Tuning`] with the first that is not.
     pub fn check(&self) -> Result<(), Error> {
-        for SubgroupRows { outs, steps } in self.matvec {
-            check("matvec", "matmul/matvec", &[("OUTS", outs), ("STEPS", steps)])?;
+        for outs in self.matvec {
+            check("matvec", "matmul/matvec", &[("OUTS", outs)])?;
         }
         for split in self.split {
             check("split", "matmul/matvec_coop", &[("SPLIT", split)])?;
@@ -85,8 +68,8 @@ impl Tuning {
         fingerprint(&format!("{CLASSES:?} {SHADERS:?}"))
     }
 
-    /// How a product without matrices is made of weights with `rows` rows in all.
-    pub(crate) fn matvec_for(&self, rows: usize) -> SubgroupRows {
+    /// `OUTS` of a product without matrices, of weights with `rows` rows in all.
+    pub(crate) fn matvec_for(&self, rows: usize) -> usize {
         self.matvec[class(rows)]
     }
 

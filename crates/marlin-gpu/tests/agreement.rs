@@ -7,7 +7,7 @@ mod common;
 use std::env;
 
 use common::gpu;
-use marlin_gpu::{CacheType, GpuOptions, GpuPlayer, Opening, Tuning, tuning::SubgroupRows};
+use marlin_gpu::{CacheType, GpuOptions, GpuPlayer, Opening, Tuning};
 use marlin_kernel::{KERNELS, Precision, check_player};
 
 /// Plays all cases; panics with the list of those that do not agree. `MARLIN_CASES` chooses some.
@@ -74,19 +74,16 @@ fn f16_caches() {
 fn every_other_variant_that_a_tuning_can_choose() {
     let exact = Opening { matrices: false, ..Opening::default() };
     let default = Tuning::default();
-    let rows = |outs, steps| [SubgroupRows { outs, steps }; 4];
     let split = default.split.map(|split| 3 - split);
-    let other = Tuning { matvec: rows(2, 2), split, workgroups: 3, gate_up: 2, down: 4 };
+    let other = Tuning { matvec: [4; 4], split, workgroups: 3, gate_up: 2, down: 4 };
     for filter in ["matmul, fp4", "matmul, every format", "attention", "moe_experts"] {
         check_some(&exact, CacheType::F32, Precision::Exact, filter, other);
         if gpu(&Opening::default()).is_some_and(|gpu| gpu.info.matrices.is_some()) {
             check_some(&Opening::default(), CacheType::F32, Precision::HalfOperands, filter, other);
         }
     }
-    for (outs, steps) in [(1, 2), (2, 1)] {
-        let tuning = Tuning { matvec: rows(outs, steps), ..default };
-        check_some(&exact, CacheType::F32, Precision::Exact, "matmul, fp4", tuning);
-    }
+    let tuning = Tuning { matvec: [2; 4], ..default };
+    check_some(&exact, CacheType::F32, Precision::Exact, "matmul, fp4", tuning);
     let tuning = Tuning { down: 2, ..default };
     check_some(&exact, CacheType::F32, Precision::Exact, "moe_experts, fp4", tuning);
 }

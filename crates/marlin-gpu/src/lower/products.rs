@@ -14,7 +14,6 @@ use crate::{
     arena::Place,
     order::{BLOCK, Order},
     program::{Dispatch, Grid},
-    tuning::SubgroupRows,
     weights::Piece,
 };
 
@@ -176,10 +175,10 @@ impl Lowering<'_> {
         let way = self.way(rows);
         let order = Order::of(parts[0].weight.format());
         let total: usize = parts.iter().map(|part| part.outs * input.heads).sum();
-        let SubgroupRows { outs, steps } = self.shared.tuning.matvec_for(total);
+        let outs = self.shared.tuning.matvec_for(total);
         let split = self.shared.tuning.split_for(total);
         let (outs_a_workgroup, rows_a_workgroup) = match way {
-            Way::Few { rows } => (8 * outs * steps, rows),
+            Way::Few { rows } => (8 * outs, rows),
             Way::Many => (TILE, TILE),
             Way::FewMatrix => (COOP_OUTS / split, FEW_ROWS),
             Way::ManyMatrix(matrices) => (MATRICES * matrices.size(), MATRICES * matrices.size()),
@@ -194,12 +193,9 @@ impl Lowering<'_> {
         let (file, constants) = match way {
             Way::Few { rows } => {
                 let norm = u32::from(input.norm.is_some());
-                let (rows, outs, steps) = (rows as u32, outs as u32, steps as u32);
+                let (rows, outs) = (rows as u32, outs as u32);
                 let chunk = ("CHUNK", if rows == 1 { 64 } else { 32 });
-                (
-                    "matmul/matvec",
-                    vec![("ROWS", rows), chunk, ("OUTS", outs), ("STEPS", steps), ("NORM", norm)],
-                )
+                ("matmul/matvec", vec![("ROWS", rows), chunk, ("OUTS", outs), ("NORM", norm)])
             }
             Way::Many => ("matmul/matmul", Vec::new()),
             Way::FewMatrix => {

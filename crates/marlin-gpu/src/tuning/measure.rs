@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use super::{CLASSES, SubgroupRows, Tuning, has};
+use super::{CLASSES, Tuning, has};
 use crate::{
     Error, Gpu, Matrices,
     timing::median,
@@ -139,10 +139,7 @@ impl Choice {
     /// What a tuning says about this choice.
     fn label(self, tuning: &Tuning) -> String {
         match self {
-            Choice::Matvec(class) => {
-                let SubgroupRows { outs, steps } = tuning.matvec[class];
-                format!("{outs} x {steps}")
-            }
+            Choice::Matvec(class) => tuning.matvec[class].to_string(),
             Choice::Split(class) => tuning.split[class].to_string(),
             Choice::Workgroups => tuning.workgroups.to_string(),
             Choice::GateUp => tuning.gate_up.to_string(),
@@ -162,13 +159,9 @@ impl Choice {
             |file: &'static str, name| COUNTS.into_iter().filter(move |outs| has(file, &[(name, *outs)]));
         let mut all = vec![*base];
         all.extend::<Vec<Tuning>>(match self {
-            Choice::Matvec(class) => {
-                let pairs = COUNTS.iter().flat_map(|outs| COUNTS.iter().map(move |steps| (*outs, *steps)));
-                pairs
-                    .filter(|(outs, steps)| has("matmul/matvec", &[("OUTS", *outs), ("STEPS", *steps)]))
-                    .map(|(outs, steps)| with(&|tuning| tuning.matvec[class] = SubgroupRows { outs, steps }))
-                    .collect()
-            }
+            Choice::Matvec(class) => outs("matmul/matvec", "OUTS")
+                .map(|outs| with(&|tuning| tuning.matvec[class] = outs))
+                .collect(),
             Choice::Split(class) => outs("matmul/matvec_coop", "SPLIT")
                 .map(|split| with(&|tuning| tuning.split[class] = split))
                 .collect(),
@@ -216,10 +209,10 @@ fn time(gpu: &Arc<Gpu>, work: &Work, candidates: &[Tuning], sizes: &Sizes) -> Re
             player.retune(*candidate)?;
             player.dispatches(0..work.copies)?;
             keep_busy(WARM[1])?;
-            let dispatches = player.profile(0..work.copies)?;
+            let time = player.time(0..work.copies)?;
             // The first round compiles.
             if round > 0 {
-                times.push(dispatches.iter().map(|dispatch| dispatch.time).sum());
+                times.push(time);
             }
         }
     }

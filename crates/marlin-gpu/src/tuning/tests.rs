@@ -4,8 +4,7 @@ use super::*;
 
 /// Every value that is not the default's.
 fn other() -> Tuning {
-    let rows = SubgroupRows { outs: 1, steps: 2 };
-    Tuning { matvec: [rows; 4], split: [1, 1, 1, 2], workgroups: 7, gate_up: 2, down: 4 }
+    Tuning { matvec: [2, 4, 1, 2], split: [1, 1, 1, 2], workgroups: 7, gate_up: 2, down: 4 }
 }
 
 #[test]
@@ -19,11 +18,10 @@ fn json_holds_all_of_it() {
 
 #[test]
 fn what_no_kernel_does_is_refused() {
-    let rows = |outs, steps| SubgroupRows { outs, steps };
     let default = Tuning::default();
     let wrong = [
-        Tuning { matvec: [rows(0, 1), rows(1, 1), rows(1, 1), rows(1, 1)], ..default },
-        Tuning { matvec: [rows(1, 1), rows(1, 1), rows(1, 1), rows(1, 3)], ..default },
+        Tuning { matvec: [0, 1, 1, 1], ..default },
+        Tuning { matvec: [1, 1, 1, 3], ..default },
         Tuning { split: [2, 0, 1, 1], ..default },
         Tuning { workgroups: 0, ..default },
         Tuning { workgroups: 1025, ..default },

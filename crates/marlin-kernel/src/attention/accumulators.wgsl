@@ -64,15 +64,28 @@ fn rescale_all(place: Place) {
     if V_OWN > 7u { rescale_block(7u, place); }
 }
 
-// Stores a block for the merge.
+// Stores rows 2i and 2i + 1 of a block, from word `at` of scratch on. Pairs past the sequence's are left out.
+fn park_rows(own: u32, i: u32, place: Place, at: u32) {
+    let pair = place.first_pair + own % P_BLOCKS * 16u + 2u * i + place.lane / 16u;
+    if pair < tile.pairs {
+        scratch[at + 2u * i * V_WIDTH] = scores[place.scratch + 32u * i + place.lane];
+    }
+}
+
+// Stores a block for the merge. Written out: as a loop it took 2 us more of an H100's 38.
 fn park_block(own: u32, place: Place, output: Output) {
     spill(own, place);
-    for (var j = place.lane; j < 256u; j += 32u) {
-        let pair = place.first_pair + own % P_BLOCKS * 16u + j / 16u;
-        let col = place.owned_col + own / P_BLOCKS * 16u + j % 16u;
-        if pairs[pair].valid && col < V_WIDTH {
-            scratch[accumulator(output, pair) + col] = scores[place.scratch + j];
-        }
+    let col = place.owned_col + own / P_BLOCKS * 16u + place.lane % 16u;
+    let at = accumulator(output, place.first_pair + own % P_BLOCKS * 16u + place.lane / 16u) + col;
+    if col < V_WIDTH {
+        park_rows(own, 0u, place, at);
+        park_rows(own, 1u, place, at);
+        park_rows(own, 2u, place, at);
+        park_rows(own, 3u, place, at);
+        park_rows(own, 4u, place, at);
+        park_rows(own, 5u, place, at);
+        park_rows(own, 6u, place, at);
+        park_rows(own, 7u, place, at);
     }
     workgroupBarrier();
 }

@@ -113,8 +113,8 @@ pub static SHADERS: &[Shader] = &[
         needs: Needs::Subgroups,
     },
     // One row reads longer stretches of x at once; several would not fit in workgroup memory.
-    matvec(&[("ROWS", &[1]), ("CHUNK", &[64]), ("OUTS", &[1, 2]), ("STEPS", &[1, 2]), ("NORM", &[0, 1])]),
-    matvec(&[("ROWS", &[2, 4]), ("CHUNK", &[32]), ("OUTS", &[1, 2]), ("STEPS", &[1, 2]), ("NORM", &[0, 1])]),
+    matvec(&[("ROWS", &[1]), ("CHUNK", &[64]), ("OUTS", &[1, 2, 4]), ("NORM", &[0, 1])]),
+    matvec(&[("ROWS", &[2, 4]), ("CHUNK", &[32]), ("OUTS", &[1, 2, 4]), ("NORM", &[0, 1])]),
     Shader {
         file: "matmul/matmul",
         kernel: "matmul",

@@ -78,7 +78,7 @@ fn text(facts: &Facts) -> String {
     let mut text = format!("{}, driver {}\n{}\n\n", facts.device, facts.driver, facts.path);
     if !facts.measured {
         let Tuning { matvec, split, workgroups, gate_up, down } = facts.tuning;
-        let matvec = matvec.map(|rows| format!("{} x {}", rows.outs, rows.steps));
+        let matvec = matvec.map(|outs| outs.to_string());
         let rows = [
             ("matvec", matvec.join(", ")),
             ("split", split.map(|split| split.to_string()).join(", ")),

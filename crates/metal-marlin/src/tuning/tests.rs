@@ -98,7 +98,7 @@ fn values_that_no_kernel_has_do_not_hold() {
         ("gate_up", json!(u64::MAX)),
         ("split", json!([1, 1, 1])),
         ("split", json!([1, 1, 1, 16])),
-        ("matvec", json!([{"outs": 1, "steps": 0}])),
+        ("matvec", json!([1, 1, 1, 0])),
         ("unknown", json!(1)),
     ];
     for (field, value) in cases {

@@ -67,7 +67,7 @@ struct Measured {
     format: Option<&'static str>,
     rows: usize,
     dispatches: usize,
-    /// Median over copies and repeats.
+    /// Of one copy, of all played back to back: the median over repeats.
     microseconds: f64,
     bytes_per_second: f64,
     operations_per_second: f64,
@@ -155,7 +155,7 @@ impl Kernels {
     }
 }
 
-/// Plays all copies of a work's step several times and takes the median of their times.
+/// Plays all copies of a work's step one after the other, several times, and takes the median time of one.
 fn measure(gpu: &Arc<Gpu>, work: &Work, tuning: Tuning, copy: f64, peak: f64) -> anyhow::Result<Measured> {
     let mut player = work.player(gpu, tuning)?;
     let steps = work.copies;
@@ -164,18 +164,18 @@ fn measure(gpu: &Arc<Gpu>, work: &Work, tuning: Tuning, copy: f64, peak: f64) ->
     gpu.keep_busy(WARM)?;
     for repeat in 0..=REPEATS {
         gpu.keep_busy(WARM / 10)?;
-        let mut sums = vec![Duration::ZERO; steps];
-        for dispatch in player.profile(0..steps)? {
-            sums[dispatch.step] += dispatch.time;
-        }
+        let time = player.time(0..steps)?;
         // The first round compiles.
         if repeat > 0 {
-            times.extend(sums.into_iter().filter(|time| !time.is_zero()));
+            times.push(time);
         }
     }
     times.sort_unstable();
-    let Some(median) = times.get(times.len() / 2) else { bail!("{}: no time was measured", work.shape) };
-    let seconds = median.as_secs_f64();
+    let median = times[REPEATS / 2];
+    if median.is_zero() {
+        bail!("{}: no time was measured", work.shape);
+    }
+    let seconds = median.as_secs_f64() / steps as f64;
     let cost = work.plan.cost(0, &work.batch)?;
     let bytes = (cost.bytes + cost.cache_values * if gpu.info.f16 { 2 } else { 4 }) as f64 / seconds;
     let operations = cost.operations as f64 / seconds;

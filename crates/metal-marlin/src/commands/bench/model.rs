@@ -62,7 +62,7 @@ struct Prompt {
 struct Decoding {
     depth: usize,
     tokens_per_second: f64,
-    /// Of one token, all dispatches added up; less than its time where the device rests in between.
+    /// Of one token, first dispatch to last; less than its time where the device waits for the host.
     device_milliseconds: Option<f64>,
 }
 
@@ -176,8 +176,7 @@ fn decode(player: &mut GpuPlayer, depth: usize, timestamps: bool) -> anyhow::Res
     let device_milliseconds = match timestamps {
         true => {
             let steps = player.plan().steps.len();
-            let times = player.profile(0..steps)?;
-            Some(1e3 * times.iter().map(|dispatch| dispatch.time.as_secs_f64()).sum::<f64>())
+            Some(1e3 * player.time(0..steps)?.as_secs_f64())
         }
         false => None,
     };
@@ -225,8 +224,8 @@ fn text(facts: &Facts) -> String {
         text.push_str(&format!("prompt {from}..{to}: {tokens_per_second:.0} tokens/s\n"));
     }
     for Decoding { depth, tokens_per_second, device_milliseconds } in &facts.decoding {
-        let device =
-            device_milliseconds.map_or_else(String::new, |time| format!(", {time:.2} ms of it dispatches"));
+        let device = device_milliseconds
+            .map_or_else(String::new, |time| format!(", {time:.2} ms of it on the device"));
         let milliseconds = 1e3 / tokens_per_second;
         text.push_str(&format!(
             "decode at {depth}: {tokens_per_second:.1} tokens/s, {milliseconds:.2} ms a token{device}\n"
