@@ -1,14 +1,15 @@
 //! Codes between their bits in memory and the integers kernels multiply with.
 //!
 //! ```text
-//!  4 bits   byte j = | column 2j+1 | column 2j |     low nibble = even column
-//!  8 bits   byte j = column j
+//!  2, 3 bits   column k in bits [bits k, bits k + bits) of the row, LSB first: 3-bit codes straddle bytes
+//!  4 bits      byte j = | column 2j+1 | column 2j |     low nibble = even column
+//!  8 bits      byte j = column j
 //! ```
 //!
 //! | code | integer |
 //! |---|---|
 //! | E2M1 | twice the value: 0 ±1 ±2 ±3 ±4 ±6 ±8 ±12 |
-//! | Uint4 | code less the group's zero point |
+//! | Uint4, Uint3, Uint2 | code less the group's zero point |
 //! | Int4 | code less 8 |
 //! | Int8 | code less 128 |
 
@@ -20,7 +21,7 @@ impl Code {
     pub(crate) const fn magnitude(self) -> f32 {
         match self {
             Code::E2m1 => 12.0,
-            Code::Uint4 => 16.0,
+            Code::Uint4 | Code::Uint3 | Code::Uint2 => self.max_zero() as f32,
             Code::Int4 => 8.0,
             Code::Int8 => 128.0,
         }
@@ -31,10 +32,15 @@ impl Code {
         match self {
             Code::E2m1 => nibbles(bytes, out, e2m1_to_twice),
             Code::Int4 => nibbles(bytes, out, |code| (code as i8).wrapping_sub(8)),
-            Code::Uint4 => {
-                let groups = out.chunks_mut(group).zip(bytes.chunks(group / 2)).zip(zeros);
+            Code::Uint4 | Code::Uint3 | Code::Uint2 => {
+                let groups = out.chunks_mut(group).zip(bytes.chunks(group * self.bits() / 8)).zip(zeros);
                 groups.for_each(|((out, bytes), &zero)| {
-                    nibbles(bytes, out, |code| code.wrapping_sub(zero) as i8)
+                    let less_zero = |code: u8| code.wrapping_sub(zero) as i8;
+                    match self {
+                        Code::Uint2 => octets::<2>(bytes, out, less_zero),
+                        Code::Uint3 => octets::<3>(bytes, out, less_zero),
+                        _ => nibbles(bytes, out, less_zero),
+                    }
                 });
             }
             Code::Int8 => {
@@ -51,6 +57,8 @@ impl Code {
             Code::E2m1 => pack_nibbles(codes, bytes, e2m1_from_twice),
             Code::Int4 => pack_nibbles(codes, bytes, |code| code.wrapping_add(8) as u8),
             Code::Uint4 => pack_nibbles(codes, bytes, |code| code.wrapping_add(zero as i8) as u8),
+            Code::Uint3 => pack_octets::<3>(codes, bytes, |code| code.wrapping_add(zero as i8) as u8),
+            Code::Uint2 => pack_octets::<2>(codes, bytes, |code| code.wrapping_add(zero as i8) as u8),
             Code::Int8 => {
                 for (byte, &code) in bytes.iter_mut().zip(codes) {
                     *byte = code as u8 ^ 0x80;
@@ -72,6 +80,34 @@ fn nibbles(bytes: &[u8], out: &mut [i8], integer: impl Fn(u8) -> i8 + Copy) {
     }
     for (k, out) in out_tail.iter_mut().enumerate() {
         *out = integer(bytes_tail[k / 2] >> (4 * (k % 2)) & 15);
+    }
+}
+
+/// Splits a stream of codes of `BITS` bits, LSB first, eight of them in `BITS` bytes, and maps each.
+#[inline(always)]
+fn octets<const BITS: usize>(bytes: &[u8], out: &mut [i8], integer: impl Fn(u8) -> i8 + Copy) {
+    let split = |bytes: &[u8], out: &mut [i8]| {
+        let word = bytes.iter().rev().fold(0u32, |word, &byte| word << 8 | u32::from(byte));
+        for (k, out) in out.iter_mut().enumerate() {
+            *out = integer((word >> (BITS * k)) as u8 & ((1 << BITS) - 1));
+        }
+    };
+    let (eights, out_tail) = out.as_chunks_mut::<8>();
+    let (byte_eights, bytes_tail) = bytes.split_at(eights.len() * BITS);
+    for (out, bytes) in eights.iter_mut().zip(byte_eights.as_chunks::<BITS>().0) {
+        split(bytes, out);
+    }
+    split(&bytes_tail[..(out_tail.len() * BITS).div_ceil(8)], out_tail);
+}
+
+fn pack_octets<const BITS: usize>(codes: &[i8], bytes: &mut [u8], bits: impl Fn(i8) -> u8) {
+    for (eight, bytes) in codes.chunks(8).zip(bytes.chunks_mut(BITS)) {
+        let mask = (1 << BITS) - 1;
+        let place = |(k, &code): (usize, &i8)| u32::from(bits(code) & mask) << (BITS * k);
+        let word = eight.iter().enumerate().map(place).fold(0, |word, code| word | code);
+        for (byte, from) in bytes.iter_mut().zip(word.to_le_bytes()) {
+            *byte = from;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can be wrong with a weight, its name or its bytes.
 
-use crate::FORMATS;
+use crate::{FORMATS, Layout, by_name};
 
 /// An error of this crate; the text says what was found and what was expected.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -77,7 +77,7 @@ pub enum Error {
         found: f32,
     },
     /// A group has a scale, offset or zero point that values cannot be made with.
-    #[error("row {row}, group {group}: {field} {found}, {format} expects {}", expected(field))]
+    #[error("row {row}, group {group}: {field} {found}, {format} expects {}", expected(format, field))]
     Group {
         /// The format's name.
         format: &'static str,
@@ -111,11 +111,11 @@ impl Error {
     }
 }
 
-fn expected(field: &str) -> &'static str {
-    match field {
-        "zero point" => "at most 16",
-        "scale" => "one with which every value is finite",
-        _ => "a finite one",
+fn expected(format: &str, field: &str) -> String {
+    match (field, by_name(format).map(|format| format.layout())) {
+        ("zero point", Ok(Layout::Grouped { code, .. })) => format!("at most {}", code.max_zero()),
+        ("scale", _) => "one with which every value is finite".to_owned(),
+        _ => "a finite one".to_owned(),
     }
 }
 

@@ -45,9 +45,9 @@ impl Integers {
     /// The integers of [`Code::Int8`](crate::Code::Int8).
     pub const INT8: Integers = Integers { low: [-128.0; LANES], high: [127.0; LANES] };
 
-    /// Unsigned 4-bit codes less the zero point of each lane.
-    pub fn less(zeros: &[f32; LANES]) -> Self {
-        Integers { low: zeros.map(|zero| -zero), high: zeros.map(|zero| 15.0 - zero) }
+    /// Codes `0..=most` less the zero point of each lane.
+    pub fn less(most: f32, zeros: &[f32; LANES]) -> Self {
+        Integers { low: zeros.map(|zero| -zero), high: zeros.map(|zero| most - zero) }
     }
 }
 

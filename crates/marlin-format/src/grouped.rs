@@ -43,14 +43,7 @@ pub struct Grouped {
     pub fit: fn(&Samples, &Store, ScaleSearch) -> Fit,
 }
 
-/// Largest zero point that codes can have: GPTQ files store one less in 4 bits.
-const MAX_ZERO: u8 = 16;
-
 impl Grouped {
-    const fn has_zero(&self) -> bool {
-        matches!(self.code, Code::Uint4)
-    }
-
     const fn has_tensor_scale(&self) -> bool {
         matches!(self.scale, ScaleType::E4m3)
     }
@@ -60,7 +53,10 @@ impl Grouped {
         let unit = fit.scale.unit;
         match self.code {
             Code::E2m1 => samples.codes(unit, &E2m1),
-            Code::Uint4 => samples.codes(unit, &Integers::less(&[f32::from(fit.zero); LANES])),
+            Code::Uint4 | Code::Uint3 | Code::Uint2 => {
+                let most = f32::from(self.code.max_zero() - 1);
+                samples.codes(unit, &Integers::less(most, &[f32::from(fit.zero); LANES]))
+            }
             Code::Int4 => samples.codes(unit, &Integers::INT4),
             Code::Int8 => samples.codes(unit, &Integers::INT8),
         }
@@ -88,7 +84,7 @@ impl Format for Grouped {
             code: self.code,
             group: self.group,
             scale: self.scale,
-            zero: self.has_zero(),
+            zero: self.code.has_zero(),
             tensor_scale: self.has_tensor_scale(),
         }
     }
@@ -114,7 +110,7 @@ impl Format for Grouped {
             let doubled = if self.code == Code::E2m1 { 2.0 } else { 1.0 };
             return Some(Flaw { group, field: "scale", value: doubled * value });
         }
-        let group = row.zeros.iter().position(|&zero| zero > MAX_ZERO)?;
+        let group = row.zeros.iter().position(|&zero| zero > self.code.max_zero())?;
         Some(Flaw { group, field: "zero point", value: f32::from(row.zeros[group]) })
     }
 

@@ -139,7 +139,7 @@ pub fn keeps_order(format: &'static dyn Format, cols: usize, values: &[f32], how
 
 /// Formats whose codes have both signs: negated values decode to negated values.
 pub fn odd(format: &'static dyn Format, cols: usize, values: &[f32], how: Rounding<'_>) -> Verdict {
-    if matches!(format.layout(), Layout::Grouped { code: Code::Uint4, .. }) {
+    if matches!(format.layout(), Layout::Grouped { zero: true, .. }) {
         return Ok(());
     }
     let negated: Vec<f32> = values.iter().map(|value| -value).collect();
@@ -229,8 +229,12 @@ fn largest_error(format: &dyn Format, tensor_scale: f32) -> (f32, f32) {
             // Values up to 8 units become 6.
             ScaleType::E8m0 => (2.0 / 8.0, f32::MIN_POSITIVE),
         },
-        // A range of two maxima in 15 steps; half a step for the code, half for the zero point.
-        Layout::Grouped { code: Code::Uint4, .. } => (2.0 / 15.0 + scale_rounding, 15.0 * half_step),
+        // A range of two maxima in as many steps as the largest code; half a step for the code, half for
+        // the zero point.
+        Layout::Grouped { code: code @ (Code::Uint4 | Code::Uint3 | Code::Uint2), .. } => {
+            let most = f32::from(code.max_zero() - 1);
+            (2.0 / most + scale_rounding, most * half_step)
+        }
         // The opposite extreme is clipped by a whole step.
         Layout::Grouped { code: Code::Int4, .. } => (1.0 / 8.0 + scale_rounding, 8.0 * half_step),
         Layout::Grouped { code: Code::Int8, .. } => (1.0 / 128.0 + scale_rounding, 128.0 * half_step),

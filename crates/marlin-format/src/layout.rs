@@ -8,6 +8,10 @@ pub enum Code {
     E2m1,
     /// Unsigned 4-bit integer less a zero point.
     Uint4,
+    /// Unsigned 3-bit integer less a zero point.
+    Uint3,
+    /// Unsigned 2-bit integer less a zero point.
+    Uint2,
     /// 4-bit integer stored with 8 added.
     Int4,
     /// 8-bit integer stored with 128 added.
@@ -18,9 +22,22 @@ impl Code {
     /// Bits of one code.
     pub const fn bits(self) -> usize {
         match self {
+            Code::Uint2 => 2,
+            Code::Uint3 => 3,
             Code::E2m1 | Code::Uint4 | Code::Int4 => 4,
             Code::Int8 => 8,
         }
+    }
+
+    /// Whether a zero point is taken off: the unsigned integers.
+    pub const fn has_zero(self) -> bool {
+        matches!(self, Code::Uint4 | Code::Uint3 | Code::Uint2)
+    }
+
+    /// The largest zero point that a code with one can have: a power of two, one more than the largest
+    /// code, because GPTQ files store one less in as many bits.
+    pub const fn max_zero(self) -> u8 {
+        1 << self.bits()
     }
 }
 
@@ -78,6 +95,14 @@ pub enum Layout {
 }
 
 impl Layout {
+    /// What the codes of a grouped layout mean.
+    pub const fn code(&self) -> Option<Code> {
+        match *self {
+            Layout::Grouped { code, .. } => Some(code),
+            Layout::Dense { .. } | Layout::Blocks { .. } => None,
+        }
+    }
+
     /// Columns that share a scale; 0 for dense layouts.
     pub const fn group(&self) -> usize {
         match *self {

@@ -9,6 +9,8 @@
 //! | `fp4-g32` `fp4-g64` `fp4-g128` | E2M1 | 32, 64, 128 | f16 |
 //! | `mxfp4` | E2M1 | 32 | E8M0 |
 //! | `int4` `int4-g64` `int4-g32` | unsigned 4 bits and zero point | 128, 64, 32 | f16 |
+//! | `int3` `int3-g128` `int3-g32` | unsigned 3 bits and zero point | 64, 128, 32 | f16 |
+//! | `int2` `int2-g128` `int2-g32` | unsigned 2 bits and zero point | 64, 128, 32 | f16 |
 //! | `int4-sym` `int4-sym-g64` `int4-sym-g32` | signed 4 bits | 128, 64, 32 | f16 |
 //! | `int8` `int8-g64` `int8-g32` | signed 8 bits | 128, 64, 32 | f16 |
 //! | `bf16` `f16` `f32` | dense | | |
@@ -43,7 +45,7 @@ mod gguf;
 mod grid;
 mod grouped;
 pub mod import;
-mod int4;
+mod int;
 mod int8;
 pub mod laws;
 mod layout;
@@ -155,12 +157,18 @@ pub static FORMATS: &[&dyn Format] = &[
     &fp4::FP4_G64,
     &fp4::FP4_G128,
     &mxfp4::MXFP4,
-    &int4::INT4,
-    &int4::INT4_G64,
-    &int4::INT4_G32,
-    &int4::INT4_SYM,
-    &int4::INT4_SYM_G64,
-    &int4::INT4_SYM_G32,
+    &int::INT4,
+    &int::INT4_G64,
+    &int::INT4_G32,
+    &int::INT3,
+    &int::INT3_G128,
+    &int::INT3_G32,
+    &int::INT2,
+    &int::INT2_G128,
+    &int::INT2_G32,
+    &int::INT4_SYM,
+    &int::INT4_SYM_G64,
+    &int::INT4_SYM_G32,
     &int8::INT8,
     &int8::INT8_G64,
     &int8::INT8_G32,

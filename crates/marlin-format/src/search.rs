@@ -12,7 +12,9 @@ use crate::store::{Store, Stored};
 pub fn absmax_unit(code: Code, samples: &Samples) -> f32 {
     match code {
         Code::E2m1 => samples.extreme.abs() / 12.0,
-        Code::Uint4 => (samples.high - samples.low) / 15.0,
+        Code::Uint4 | Code::Uint3 | Code::Uint2 => {
+            (samples.high - samples.low) / f32::from(code.max_zero() - 1)
+        }
         Code::Int4 => samples.extreme / -8.0,
         Code::Int8 => samples.extreme / -128.0,
     }

@@ -5,18 +5,29 @@
 //! zero bytes:
 //!
 //! ```text
-//!  codes    | block 0 | block 1 | ...       4-bit codes 16 bytes a block, 8-bit 32, halves 64, f32 128
+//!  codes    | block 0 | block 1 | ...       N-bit codes 4 N bytes a block, halves 64, f32 128
 //!  scales   | group 0 | group 1 | ...       groups of 16: two a block; larger ones: ceil(cols / group)
 //! ```
 //!
-//! Bytes, halves and f32 stay in the order of their columns. 4-bit codes are words of 8 columns, arranged
-//! so that few operations leave a pair of neighbours as halves (`shader/format/u4.wgsl`, `e2m1.wgsl`):
+//! Bytes, halves and f32 stay in the order of their columns. Narrower codes are words arranged so that few
+//! operations leave a pair of neighbours as halves (`shader/format/u4.wgsl`, `u3.wgsl`, `u2.wgsl`,
+//! `e2m1.wgsl`). Words of 4-bit codes have 8 columns:
 //!
 //! ```text
 //!  u4     bit 31    28 27    24 23    20 19    16 15    12 11     8 7      4 3      0
 //!             |  c7   |  c5    |  c3    |  c1    |  c6    |  c4    |  c2    |  c0   |
 //!  e2m1   bit 15  14  13  12  11..9  8..6  5..3  2..0       low half: columns 0 2 4 6 of the word,
 //!             s0  s2  s3  s1  eem0   eem1  eem2  eem3       high half: columns 1 3 5 7
+//! ```
+//!
+//! Words of 2-bit codes have 16. A block of 3-bit codes is two of these, which hold the low bits, and a word
+//! of the high ones:
+//!
+//! ```text
+//!  u2       bit 15 14 13 12 11 10 9  8  7  6  5  4  3  2  1  0    high half: the odd columns
+//!             |  c14 | c12 | c10 |  c8 | c6  | c4  | c2  | c0  |
+//!  u3       words 0 and 1: bits 1, 0 of columns 0..15 and 16..31, as u2
+//!           word 2: bit k (16 + k) is bit 2 of column 2k (2k + 1)
 //! ```
 //!
 //! Formats are told apart by their [`Layout`]. Blocks of GGUF say nothing of their codes there, and the two
@@ -34,6 +45,10 @@ pub(crate) enum Codes {
     E2m1,
     /// 4-bit integers, 0..=15.
     U4,
+    /// 3-bit integers, 0..=7.
+    U3,
+    /// 2-bit integers, 0..=3.
+    U2,
     /// 4-bit integers, -8..=7, stored with 8 added.
     S4,
     /// 8-bit integers, stored with 128 added.
@@ -50,6 +65,8 @@ impl Codes {
     /// Bytes of a block of 32 columns.
     pub(crate) const fn block_bytes(self) -> usize {
         match self {
+            Codes::U2 => 8,
+            Codes::U3 => 12,
             Codes::E2m1 | Codes::U4 | Codes::S4 => 16,
             Codes::S8 => 32,
             Codes::Bf16 | Codes::F16 => 64,
@@ -109,6 +126,8 @@ impl Order {
                 let codes = match code {
                     Code::E2m1 => Codes::E2m1,
                     Code::Uint4 => Codes::U4,
+                    Code::Uint3 => Codes::U3,
+                    Code::Uint2 => Codes::U2,
                     Code::Int4 => Codes::S4,
                     Code::Int8 => Codes::S8,
                 };
@@ -136,6 +155,8 @@ impl Order {
             (Codes::E2m1, _) => "shader/format/e2m1_f16",
             (Codes::U4, Scales::F16Zero) => "shader/format/u4_f16_zero",
             (Codes::U4, _) => "shader/format/u4_f32_offset",
+            (Codes::U3, _) => "shader/format/u3_f16_zero",
+            (Codes::U2, _) => "shader/format/u2_f16_zero",
             (Codes::S4, Scales::F16) => "shader/format/s4_f16",
             (Codes::S4, _) => "shader/format/s4_f32_offset",
             (Codes::S8, Scales::F16) => "shader/format/s8_f16",
@@ -192,16 +213,13 @@ impl Order {
 
     /// Codes as `marlin_format` packs them into kernel order.
     fn write_codes(self, from: &[u8], codes: &mut [u8]) {
-        let arrange = match self.codes {
-            Codes::E2m1 => e2m1_word,
-            Codes::U4 | Codes::S4 => u4_word,
-            _ => return copy_padded(from, codes),
-        };
-        let (body, padding) = codes.split_at_mut(from.len());
-        for (out, word) in body.as_chunks_mut::<4>().0.iter_mut().zip(from.as_chunks::<4>().0) {
-            *out = arrange(u32::from_le_bytes(*word)).to_le_bytes();
+        match self.codes {
+            Codes::E2m1 => arrange(from, codes, |[word]| [e2m1_word(word)]),
+            Codes::U4 | Codes::S4 => arrange(from, codes, |[word]| [u4_word(word)]),
+            Codes::U3 => arrange(from, codes, u3_block),
+            Codes::U2 => arrange(from, codes, |[word]| [u2_word(word)]),
+            Codes::S8 | Codes::Bf16 | Codes::F16 | Codes::F32 => copy_padded(from, codes),
         }
-        padding.fill(0);
     }
 }
 
@@ -209,6 +227,18 @@ fn copy_padded(from: &[u8], to: &mut [u8]) {
     let (body, padding) = to.split_at_mut(from.len());
     body.copy_from_slice(from);
     padding.fill(0);
+}
+
+/// Brings `N` words at a time into kernel order, zeros after the last.
+#[inline(always)]
+fn arrange<const N: usize>(from: &[u8], to: &mut [u8], words: impl Fn([u32; N]) -> [u32; N]) {
+    let mut from = from.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
+    for out in to.as_chunks_mut::<4>().0.chunks_exact_mut(N) {
+        let arranged = words(std::array::from_fn(|_| from.next().unwrap_or(0)));
+        for (out, word) in out.iter_mut().zip(arranged) {
+            *out = word.to_le_bytes();
+        }
+    }
 }
 
 /// Eight nibbles, column 0 lowest, as the drawing of u4.
@@ -220,6 +250,33 @@ fn u4_word(word: u32) -> u32 {
         (bytes | bytes >> 8) & 0xffff
     };
     gather(word) | gather(word >> 4) << 16
+}
+
+/// Sixteen codes of 2 bits, column 0 lowest, as the drawing of u2.
+#[inline(always)]
+fn u2_word(word: u32) -> u32 {
+    let gather = |word: u32| {
+        let pairs = word & 0x3333_3333;
+        let nibbles = (pairs | pairs >> 2) & 0x0f0f_0f0f;
+        let bytes = (nibbles | nibbles >> 4) & 0x00ff_00ff;
+        (bytes | bytes >> 8) & 0xffff
+    };
+    gather(word) | gather(word >> 2) << 16
+}
+
+/// A block of 32 codes of 3 bits, LSB first, as the drawing of u3.
+#[inline(always)]
+fn u3_block(stream: [u32; 3]) -> [u32; 3] {
+    let [low, middle, high] = stream.map(u128::from);
+    let stream = low | middle << 32 | high << 64;
+    let mut words = [0; 3];
+    for col in 0..32 {
+        let code = (stream >> (3 * col)) as u32 & 7;
+        let pair = col % 16 / 2;
+        words[col / 16] |= (code & 3) << (2 * pair + 16 * (col % 2));
+        words[2] |= (code >> 2) << (col / 2 + 16 * (col % 2));
+    }
+    words
 }
 
 /// Eight nibbles `s e e m`, column 0 lowest, as the drawing of e2m1.

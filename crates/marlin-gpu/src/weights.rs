@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use crate::{Error, Gpu, buffers::STAGING_BYTES, order::Order};
 
-/// Bytes to which the start of a piece is rounded up.
+/// Bytes to which the start of a piece is rounded up, at least.
 const ALIGN: u64 = 256;
 /// Bytes of a slab's codes that are not exceeded without need.
 const SLAB_BYTES: u64 = 1 << 30;
@@ -26,7 +26,7 @@ const SLAB_BYTES: u64 = 1 << 30;
 pub(crate) struct Piece {
     pub rows: Range<usize>,
     pub slab: usize,
-    /// First byte among the slab's codes, a multiple of 256.
+    /// First byte among the slab's codes, a multiple of 256 and of a block.
     pub codes: u64,
     /// First byte among the slab's scales, a multiple of 256.
     pub scales: u64,
@@ -88,8 +88,11 @@ impl Layout {
     /// Places matrices in one slab if they fit in one, else one after another.
     fn place_together(&mut self, plan: &Plan, ids: &[WeightId], limit: u64) -> Result<(), (String, u64)> {
         let size = |id: &WeightId| {
-            let (codes, scales) = bytes(plan.weight(*id));
-            (codes.next_multiple_of(ALIGN), scales.next_multiple_of(ALIGN))
+            let weight = plan.weight(*id);
+            let (codes, scales) = bytes(weight);
+            // What lies before may have to be filled up to a whole block.
+            let fill = code_align(weight) - ALIGN;
+            (codes.next_multiple_of(ALIGN) + fill, scales.next_multiple_of(ALIGN))
         };
         let sum = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
         let total = ids.iter().map(size).fold((0, 0), sum);
@@ -128,8 +131,9 @@ impl Layout {
         let (codes, scales) = row_bytes(weight);
         let at = self.slabs.len() - 1;
         let slab = &mut self.slabs[at];
-        let piece = Piece { rows: rows.clone(), slab: at, codes: slab.0, scales: slab.1 };
-        slab.0 = (slab.0 + (rows.len() * codes) as u64).next_multiple_of(ALIGN);
+        let start = slab.0.next_multiple_of(code_align(weight));
+        let piece = Piece { rows: rows.clone(), slab: at, codes: start, scales: slab.1 };
+        slab.0 = (start + (rows.len() * codes) as u64).next_multiple_of(ALIGN);
         slab.1 = (slab.1 + (rows.len() * scales) as u64).next_multiple_of(ALIGN);
         piece
     }
@@ -234,6 +238,12 @@ fn upload(
 /// Bytes of codes and of scales of a row in kernel order.
 fn row_bytes(weight: &Weight) -> (usize, usize) {
     Order::of(weight.format()).row_bytes(weight.cols())
+}
+
+/// What the first byte of a weight's codes is a multiple of: [`ALIGN`] and a block, in which kernels count.
+fn code_align(weight: &Weight) -> u64 {
+    let block = Order::of(weight.format()).codes.block_bytes();
+    ALIGN * (block >> block.trailing_zeros()) as u64
 }
 
 /// Bytes of codes and of scales of a whole weight.

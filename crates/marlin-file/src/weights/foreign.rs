@@ -11,8 +11,8 @@ use super::{Found, describe};
 use crate::stored::{GLOBAL_SCALE, PACKED, SCALE, ZERO_POINT};
 use crate::{Dtype, Error, TensorView};
 
-/// Widths of integer codes that are looked for.
-const INTEGER_BITS: [usize; 2] = [4, 8];
+/// Widths of integer codes that are looked for, the likeliest first: a row of very few columns fits several.
+const INTEGER_BITS: [usize; 4] = [4, 8, 3, 2];
 
 impl Found<'_> {
     /// The format of this weight, and its scales where they are not those of the file.
@@ -69,8 +69,10 @@ impl Found<'_> {
             (Dtype::U8, _) => Ok(Code::E2m1),
             (Dtype::I32, Some(4)) => Ok(if zero { Code::Uint4 } else { Code::Int4 }),
             (Dtype::I32, Some(8)) => Ok(Code::Int8),
+            (Dtype::I32, Some(3)) => Ok(Code::Uint3),
+            (Dtype::I32, Some(2)) => Ok(Code::Uint2),
             _ => {
-                let expected = format!("4 or 8 bits for each of {cols} columns");
+                let expected = format!("2, 3, 4 or 8 bits for each of {cols} columns");
                 Err(self.error(PACKED, describe(self.packed), &expected))
             }
         }

@@ -88,7 +88,7 @@ fn scheme(format: &dyn Format) -> Option<Scheme> {
     let (format, kind, strategy) = match (code, scale, group, tensor_scale) {
         (Code::E2m1, ScaleType::E4m3, 16, true) => ("nvfp4-pack-quantized", "float", "tensor_group"),
         (Code::E2m1, ScaleType::E8m0, 32, false) => ("mxfp4-pack-quantized", "float", "group"),
-        (Code::Uint4 | Code::Int4 | Code::Int8, ScaleType::F16, _, false) => {
+        (Code::Uint4 | Code::Uint3 | Code::Uint2 | Code::Int4 | Code::Int8, ScaleType::F16, _, false) => {
             ("pack-quantized", "int", "group")
         }
         _ => return None,

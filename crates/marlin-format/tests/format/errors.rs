@@ -30,6 +30,10 @@ fn bits_per_weight_are_those_of_the_help_text() {
         ("int4", 4.15625),
         ("int4-g64", 4.3125),
         ("int4-g32", 4.625),
+        ("int3", 3.296875),
+        ("int3-g128", 3.1484375),
+        ("int2", 2.28125),
+        ("int2-g32", 2.5625),
         ("int4-sym", 4.125),
         ("int8", 8.125),
         ("bf16", 16.0),
@@ -97,6 +101,8 @@ fn values_beyond_the_format_are_refused_not_made_infinite() {
         ("fp4-g32", 65504.0 * 6.0, 65520.0 * 6.0),
         ("fp4-g128", 65504.0 * 6.0, 65520.0 * 6.0),
         ("int4", 65504.0 * 15.0, 65520.0 * 15.0),
+        ("int3", 65504.0 * 7.0, 65520.0 * 7.0),
+        ("int2", 65504.0 * 3.0, 65520.0 * 3.0),
         ("int4-sym", -65504.0 * 8.0, -65520.0 * 8.0),
         ("int8", -65504.0 * 128.0, -65520.0 * 128.0),
     ] {
@@ -188,6 +194,11 @@ fn tensor_scales_and_zero_points_are_checked() {
     assert_eq!(error.to_string(), "row 1, group 1: zero point 17, int4-g32 expects at most 16");
     // Even then nothing panics.
     assert!(with(255).to_f32().iter().all(|value| value.is_finite()));
+
+    let weight = encode("int3", 70, &[1.0; 70]).unwrap();
+    let parts = Parts { zeros: vec![8, 9].into(), ..weight.parts().clone() };
+    let error = Weight::new(weight.format(), 1, 70, parts).unwrap().validate().unwrap_err();
+    assert_eq!(error.to_string(), "row 0, group 1: zero point 9, int3 expects at most 8");
 }
 
 #[test]

@@ -121,12 +121,12 @@ proptest! {
 /// A grouped row of random bytes: all that a file could hold and still be valid.
 fn any_row(format: &'static dyn Format, cols: usize, seed: u64, factor: f32) -> Option<Weight> {
     let layout = format.layout();
-    let Layout::Grouped { scale, tensor_scale, .. } = layout else { return None };
+    let Layout::Grouped { code, scale, tensor_scale, .. } = layout else { return None };
     let mut random = Random(seed);
     let mut bytes = |len: usize| -> Vec<u8> { (0..len).map(|_| random.bits() as u8).collect() };
     let mut codes = bytes(layout.code_bytes(cols));
     let mut scales = bytes(layout.scale_bytes(cols));
-    let zeros: Vec<u8> = bytes(layout.zero_bytes(cols)).iter().map(|zero| zero % 16).collect();
+    let zeros: Vec<u8> = bytes(layout.zero_bytes(cols)).iter().map(|zero| zero % code.max_zero()).collect();
     if !seed.is_multiple_of(3) {
         // A few bytes only, so that the largest code is seldom used.
         let few = codes.len().min(1 + seed as usize % 2);

@@ -1,5 +1,6 @@
-//! Tests of marlin-format from outside: laws, errors, the Gaussian table, GGUF goldens.
+//! Tests of marlin-format from outside: laws, codes, errors, the Gaussian table, GGUF goldens.
 
+mod codes;
 mod errors;
 mod gaussian;
 mod gguf;

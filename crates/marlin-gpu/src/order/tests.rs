@@ -33,6 +33,17 @@ impl Order {
                 f32::from(e2m1_to_twice((sign << 3 | magnitude) as u8))
             }
             Codes::U4 => (bits() >> (16 * half_of + 4 * k) & 15) as f32,
+            Codes::U3 => {
+                let low = word(3 * (col / 32) + col % 32 / 16);
+                let (pair, high) = (col % 16 / 2, word(3 * (col / 32) + 2));
+                let low = u32::from_le_bytes(low) >> (16 * half_of + 2 * pair) & 3;
+                let high = u32::from_le_bytes(high) >> (16 * half_of + col % 32 / 2) & 1;
+                (low | high << 2) as f32
+            }
+            Codes::U2 => {
+                let word = u32::from_le_bytes(word(col / 16));
+                (word >> (16 * half_of + 2 * (col % 16 / 2)) & 3) as f32
+            }
             Codes::S4 => (bits() >> (16 * half_of + 4 * k) & 15) as f32 - 8.0,
             Codes::S8 => f32::from(codes[col]) - 128.0,
             Codes::Bf16 => bf16::from_le_bytes(half()).to_f32(),
@@ -117,6 +128,8 @@ fn formats_keep_their_width() {
         ("fp4-g64", Codes::E2m1, Scales::F16, 64),
         ("mxfp4", Codes::E2m1, Scales::E8m0, 32),
         ("int4", Codes::U4, Scales::F16Zero, 128),
+        ("int3", Codes::U3, Scales::F16Zero, 64),
+        ("int2-g128", Codes::U2, Scales::F16Zero, 128),
         ("int4-sym-g32", Codes::S4, Scales::F16, 32),
         ("int8", Codes::S8, Scales::F16, 128),
         ("bf16", Codes::Bf16, Scales::None, 32),

@@ -36,6 +36,8 @@ const FORMATS: &[&str] = &[
     "shader/format/e2m1_f16",
     "shader/format/u4_f16_zero",
     "shader/format/u4_f32_offset",
+    "shader/format/u3_f16_zero",
+    "shader/format/u2_f16_zero",
     "shader/format/s4_f16",
     "shader/format/s4_f32_offset",
     "shader/format/s8_f16",

@@ -97,7 +97,8 @@ enum InPlace<'a> {
 }
 
 impl<'a> Grouped<'a> {
-    /// The streams of `weight`, if the tiles can read them: whole blocks, zero points for whole blocks.
+    /// The streams of `weight`, if the tiles can read them: codes of 4 or 8 bits in whole blocks, zero points
+    /// for whole blocks.
     pub(crate) fn of(weight: &'a Weight) -> Option<Grouped<'a>> {
         let (layout, cols, parts) = (weight.layout(), weight.cols(), weight.parts());
         let Layout::Grouped { code, scale, zero, .. } = layout else { return None };
@@ -113,7 +114,8 @@ impl<'a> Grouped<'a> {
             scales: Stream { bytes: &parts.scales, row: layout.scale_bytes(cols) },
             zeros: Stream { bytes: &parts.zeros, row: layout.zero_bytes(cols) },
         };
-        (cols.is_multiple_of(BLOCK) && !(zero && units.halves)).then_some(grouped)
+        let wide = matches!(code.bits(), 4 | 8);
+        (wide && cols.is_multiple_of(BLOCK) && !(zero && units.halves)).then_some(grouped)
     }
 
     /// The weight of each nibble for [`Simd::dot`].
@@ -125,7 +127,8 @@ impl<'a> Grouped<'a> {
             let code = match self.code {
                 Code::E2m1 => E2M1[nibble],
                 Code::Int4 => nibble as i8 - 8,
-                Code::Uint4 | Code::Int8 => nibble as i8,
+                // What is not 4 bits wide has no table.
+                Code::Uint4 | Code::Uint3 | Code::Uint2 | Code::Int8 => nibble as i8,
             };
             *weight = code as u8 ^ S::FLIP;
         }

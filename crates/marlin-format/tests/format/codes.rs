@@ -1,0 +1,63 @@
+//! Every code of every grouped format, in every place of a byte: decoded as its definition says, and the
+//! same values after encoding them again.
+
+use marlin_format::{Code, FORMATS, Layout, Parts, Rounding, ScaleType, Weight};
+
+/// What stored bits mean with a scale of 1, written out.
+fn definition(code: Code, bits: u32, zero: u8) -> f32 {
+    let bits = bits as f32;
+    match code {
+        Code::E2m1 => {
+            let magnitude = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0][bits as usize % 8];
+            if bits < 8.0 { magnitude } else { 0.0 - magnitude }
+        }
+        Code::Uint4 | Code::Uint3 | Code::Uint2 => bits - f32::from(zero),
+        Code::Int4 => bits - 8.0,
+        Code::Int8 => bits - 128.0,
+    }
+}
+
+/// `codes` as a stream of `bits`-bit numbers, LSB first, filled up to whole words.
+fn stream(codes: &[u32], bits: usize) -> Vec<u8> {
+    let mut bytes = vec![0; (codes.len() * bits).div_ceil(32) * 4];
+    for (at, code) in codes.iter().enumerate() {
+        for bit in (0..bits).filter(|bit| code >> bit & 1 == 1) {
+            let place = at * bits + bit;
+            bytes[place / 8] |= 1 << (place % 8);
+        }
+    }
+    bytes
+}
+
+/// The stored scale 1.
+fn one(scale: ScaleType) -> Vec<u8> {
+    match scale {
+        ScaleType::F16 => 0x3c00u16.to_le_bytes().to_vec(),
+        ScaleType::E4m3 => vec![0x38],
+        ScaleType::E8m0 => vec![127],
+    }
+}
+
+#[test]
+fn every_code_decodes_as_defined_and_comes_back() {
+    for format in FORMATS {
+        let layout = format.layout();
+        let Layout::Grouped { code, scale, zero, .. } = layout else { continue };
+        let count = 1u32 << code.bits();
+        let zeros = if zero { 0..count as u8 } else { 0..1 };
+        for zero_point in zeros {
+            let codes: Vec<u32> = (0..8 * count).map(|k| (k / 8 + 3 * (k % 8)) % count).collect();
+            let (cols, groups) = (codes.len(), layout.groups(codes.len()));
+            let parts = Parts {
+                scales: one(scale).repeat(groups).into(),
+                zeros: vec![zero_point; layout.zero_bytes(cols)].into(),
+                ..Parts::codes_only(stream(&codes, code.bits()).into())
+            };
+            let weight = Weight::new(*format, 1, cols, parts).unwrap();
+            let expected: Vec<f32> = codes.iter().map(|&bits| definition(code, bits, zero_point)).collect();
+            assert_eq!(weight.to_f32(), expected, "{} zero point {zero_point}", format.name());
+            let again = Weight::encode(*format, 1, cols, &expected, Rounding::default()).unwrap();
+            assert_eq!(again.to_f32(), expected, "{} encoded, zero point {zero_point}", format.name());
+        }
+    }
+}

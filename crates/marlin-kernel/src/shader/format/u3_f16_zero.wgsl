@@ -1,0 +1,7 @@
+// int3: 3-bit integers with scales in half and zero points.
+
+//#import shader/format/u3
+//#import shader/format/scale_f16_zero
+
+// Taken off every code, in units of codes.
+const CODE_ZERO: f32 = 0.0;
