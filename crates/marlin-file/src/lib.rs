@@ -14,8 +14,9 @@
 //!  X.weight               dense                         [rows, cols]
 //!  X.weight_packed        u8  (E2M1 codes, blocks)      [rows, bytes of a row]
 //!                         i32 (integer codes)           [rows, words of a row]
-//!  X.weight_scale         f16, E4M3, or E8M0 as u8      [rows, groups]
+//!  X.weight_scale         f16, f32, E4M3, or E8M0 as u8 [rows, groups]
 //!  X.weight_zero_point    i32, packed down the rows     [ceil(rows * bits / 32), groups]
+//!  X.weight_codebook      f32, for lookup codes         [16, 8 or 4]
 //!  X.weight_global_scale  f32, a divisor                [1]
 //!  X.weight_shape         i64, rows and cols            [2]
 //! ```

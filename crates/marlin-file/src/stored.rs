@@ -13,6 +13,7 @@ pub(crate) enum Part {
     Codes,
     Scales,
     Zeros,
+    Codebook,
     TensorScale,
     Shape,
 }
@@ -31,6 +32,7 @@ pub(crate) const DENSE: &str = "weight";
 pub(crate) const PACKED: &str = "weight_packed";
 pub(crate) const SCALE: &str = "weight_scale";
 pub(crate) const ZERO_POINT: &str = "weight_zero_point";
+pub(crate) const CODEBOOK: &str = "weight_codebook";
 pub(crate) const GLOBAL_SCALE: &str = "weight_global_scale";
 pub(crate) const SHAPE: &str = "weight_shape";
 /// Activation order, which is not read.
@@ -55,6 +57,7 @@ pub(crate) fn stored(format: &dyn Format, rows: usize, cols: usize) -> Option<Ve
     };
     let groups = layout.groups(cols);
     let scale = match scale {
+        ScaleType::F32 => Dtype::F32,
         ScaleType::F16 => Dtype::F16,
         ScaleType::E4m3 => Dtype::F8E4m3,
         ScaleType::E8m0 => Dtype::U8,
@@ -70,6 +73,9 @@ pub(crate) fn stored(format: &dyn Format, rows: usize, cols: usize) -> Option<Ve
     if zero {
         let words = zero_words(rows, code.bits());
         tensors.push(part(Part::Zeros, ZERO_POINT, Dtype::I32, vec![words, groups]));
+    }
+    if code.codebook_len() > 0 {
+        tensors.push(part(Part::Codebook, CODEBOOK, Dtype::F32, vec![code.codebook_len()]));
     }
     if tensor_scale {
         tensors.push(part(Part::TensorScale, GLOBAL_SCALE, Dtype::F32, vec![1]));

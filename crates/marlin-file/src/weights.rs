@@ -21,7 +21,11 @@ pub(crate) fn names(tensors: &Tensors) -> Vec<&str> {
         match suffix {
             stored::PACKED => Some(base.len()),
             stored::DENSE if matrix && !base.is_empty() => Some(base.len()),
-            stored::SCALE | stored::ZERO_POINT | stored::GLOBAL_SCALE | stored::SHAPE if packed(base) => None,
+            stored::SCALE | stored::ZERO_POINT | stored::CODEBOOK | stored::GLOBAL_SCALE | stored::SHAPE
+                if packed(base) =>
+            {
+                None
+            }
             _ => matrix.then_some(name.len()),
         }
     };
@@ -227,6 +231,10 @@ impl<'a> Found<'a> {
                     let Layout::Grouped { code, .. } = layout else { return Err(bad()) };
                     let groups = layout.groups(cols);
                     parts.zeros = stored::unpack_zeros(&tensor.data, rows, groups, code.bits()).into();
+                }
+                Part::Codebook => {
+                    let (values, _) = tensor.data.as_chunks::<4>();
+                    parts.codebook = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
                 }
                 Part::TensorScale => parts.tensor_scale = self.multiplier(tensor)?,
                 Part::Shape => {}

@@ -138,6 +138,10 @@ impl ModelWriter {
                     packed = packed_zeros(name, weight)?;
                     &packed
                 }
+                Part::Codebook => {
+                    packed = parts.codebook.iter().flat_map(|value| value.to_le_bytes()).collect();
+                    &packed
+                }
                 Part::TensorScale => &parts.tensor_scale.recip().to_le_bytes(),
                 Part::Shape => {
                     packed = [rows, cols].iter().flat_map(|&n| (n as i64).to_le_bytes()).collect();

@@ -12,6 +12,7 @@
 //! | Uint4, Uint3, Uint2 | code less the group's zero point |
 //! | Int4 | code less 8 |
 //! | Int8 | code less 128 |
+//! | Lookup4, Lookup3, Lookup2 | none: the code is an index |
 
 use crate::Code;
 use crate::scalar::{e2m1_from_twice, e2m1_to_twice};
@@ -24,96 +25,92 @@ impl Code {
             Code::Uint4 | Code::Uint3 | Code::Uint2 => self.max_zero() as f32,
             Code::Int4 => 8.0,
             Code::Int8 => 128.0,
+            Code::Lookup4 | Code::Lookup3 | Code::Lookup2 => 1.0,
         }
     }
 
     /// Reads `out.len()` codes; group `k / group` has the zero point `zeros[k / group]`.
     pub(crate) fn unpack(self, bytes: &[u8], group: usize, zeros: &[u8], out: &mut [i8]) {
+        let bits = self.bits();
         match self {
-            Code::E2m1 => nibbles(bytes, out, e2m1_to_twice),
-            Code::Int4 => nibbles(bytes, out, |code| (code as i8).wrapping_sub(8)),
+            Code::E2m1 => split(bits, bytes, out, e2m1_to_twice),
+            Code::Int4 => split(bits, bytes, out, |code| (code as i8).wrapping_sub(8)),
+            Code::Int8 => split(bits, bytes, out, |code| (code ^ 0x80) as i8),
             Code::Uint4 | Code::Uint3 | Code::Uint2 => {
-                let groups = out.chunks_mut(group).zip(bytes.chunks(group * self.bits() / 8)).zip(zeros);
+                let groups = out.chunks_mut(group).zip(bytes.chunks(group * bits / 8)).zip(zeros);
                 groups.for_each(|((out, bytes), &zero)| {
-                    let less_zero = |code: u8| code.wrapping_sub(zero) as i8;
-                    match self {
-                        Code::Uint2 => octets::<2>(bytes, out, less_zero),
-                        Code::Uint3 => octets::<3>(bytes, out, less_zero),
-                        _ => nibbles(bytes, out, less_zero),
-                    }
+                    split(bits, bytes, out, |code| code.wrapping_sub(zero) as i8);
                 });
             }
-            Code::Int8 => {
-                for (out, &byte) in out.iter_mut().zip(bytes) {
-                    *out = (byte ^ 0x80) as i8;
-                }
-            }
+            Code::Lookup4 | Code::Lookup3 | Code::Lookup2 => split(bits, bytes, out, |code| code as i8),
         }
     }
 
-    /// Writes integer codes of one group to `bytes`, which holds zeros.
+    /// Writes integer codes of one group to `bytes`.
     pub(crate) fn pack(self, codes: &[i8], zero: u8, bytes: &mut [u8]) {
+        let width = self.bits();
         match self {
-            Code::E2m1 => pack_nibbles(codes, bytes, e2m1_from_twice),
-            Code::Int4 => pack_nibbles(codes, bytes, |code| code.wrapping_add(8) as u8),
-            Code::Uint4 => pack_nibbles(codes, bytes, |code| code.wrapping_add(zero as i8) as u8),
-            Code::Uint3 => pack_octets::<3>(codes, bytes, |code| code.wrapping_add(zero as i8) as u8),
-            Code::Uint2 => pack_octets::<2>(codes, bytes, |code| code.wrapping_add(zero as i8) as u8),
-            Code::Int8 => {
-                for (byte, &code) in bytes.iter_mut().zip(codes) {
-                    *byte = code as u8 ^ 0x80;
-                }
+            Code::E2m1 => join(width, codes, bytes, e2m1_from_twice),
+            Code::Int4 => join(width, codes, bytes, |code| code.wrapping_add(8) as u8),
+            Code::Int8 => join(width, codes, bytes, |code| code as u8 ^ 0x80),
+            Code::Uint4 | Code::Uint3 | Code::Uint2 => {
+                join(width, codes, bytes, |code| code.wrapping_add(zero as i8) as u8);
             }
+            Code::Lookup4 | Code::Lookup3 | Code::Lookup2 => join(width, codes, bytes, |code| code as u8),
         }
+    }
+}
+
+/// Reads codes of `bits` bits (2, 3, 4 or 8) and maps each.
+#[inline(always)]
+pub(crate) fn split<T>(bits: usize, bytes: &[u8], out: &mut [T], value: impl Fn(u8) -> T + Copy) {
+    match bits {
+        2 => octets::<2, T>(bytes, out, value),
+        3 => octets::<3, T>(bytes, out, value),
+        4 => nibbles(bytes, out, value),
+        _ => out.iter_mut().zip(bytes).for_each(|(out, &byte)| *out = value(byte)),
     }
 }
 
 /// Splits bytes into nibbles, low first, and maps each. Fixed-size chunks so that it vectorises.
 #[inline(always)]
-fn nibbles(bytes: &[u8], out: &mut [i8], integer: impl Fn(u8) -> i8 + Copy) {
+fn nibbles<T>(bytes: &[u8], out: &mut [T], value: impl Fn(u8) -> T + Copy) {
     let (chunks, out_tail) = out.as_chunks_mut::<32>();
     let (byte_chunks, bytes_tail) = bytes.split_at(chunks.len() * 16);
     for (out, bytes) in chunks.iter_mut().zip(byte_chunks.as_chunks::<16>().0) {
         for (pair, &byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-            *pair = [integer(byte & 15), integer(byte >> 4)];
+            *pair = [value(byte & 15), value(byte >> 4)];
         }
     }
     for (k, out) in out_tail.iter_mut().enumerate() {
-        *out = integer(bytes_tail[k / 2] >> (4 * (k % 2)) & 15);
+        *out = value(bytes_tail[k / 2] >> (4 * (k % 2)) & 15);
     }
 }
 
 /// Splits a stream of codes of `BITS` bits, LSB first, eight of them in `BITS` bytes, and maps each.
 #[inline(always)]
-fn octets<const BITS: usize>(bytes: &[u8], out: &mut [i8], integer: impl Fn(u8) -> i8 + Copy) {
-    let split = |bytes: &[u8], out: &mut [i8]| {
+fn octets<const BITS: usize, T>(bytes: &[u8], out: &mut [T], value: impl Fn(u8) -> T + Copy) {
+    let some = |bytes: &[u8], out: &mut [T]| {
         let word = bytes.iter().rev().fold(0u32, |word, &byte| word << 8 | u32::from(byte));
         for (k, out) in out.iter_mut().enumerate() {
-            *out = integer((word >> (BITS * k)) as u8 & ((1 << BITS) - 1));
+            *out = value((word >> (BITS * k)) as u8 & ((1 << BITS) - 1));
         }
     };
     let (eights, out_tail) = out.as_chunks_mut::<8>();
     let (byte_eights, bytes_tail) = bytes.split_at(eights.len() * BITS);
     for (out, bytes) in eights.iter_mut().zip(byte_eights.as_chunks::<BITS>().0) {
-        split(bytes, out);
+        some(bytes, out);
     }
-    split(&bytes_tail[..(out_tail.len() * BITS).div_ceil(8)], out_tail);
+    some(&bytes_tail[..(out_tail.len() * BITS).div_ceil(8)], out_tail);
 }
 
-fn pack_octets<const BITS: usize>(codes: &[i8], bytes: &mut [u8], bits: impl Fn(i8) -> u8) {
-    for (eight, bytes) in codes.chunks(8).zip(bytes.chunks_mut(BITS)) {
-        let mask = (1 << BITS) - 1;
-        let place = |(k, &code): (usize, &i8)| u32::from(bits(code) & mask) << (BITS * k);
+/// Writes codes of `width` bits (1 to 8), LSB first, to as many bytes as they fill.
+pub(crate) fn join(width: usize, codes: &[i8], bytes: &mut [u8], bits: impl Fn(i8) -> u8) {
+    let mask = ((1u16 << width) - 1) as u8;
+    for (eight, bytes) in codes.chunks(8).zip(bytes.chunks_mut(width)) {
+        let place = |(k, &code): (usize, &i8)| u64::from(bits(code) & mask) << (width * k);
         let word = eight.iter().enumerate().map(place).fold(0, |word, code| word | code);
-        for (byte, from) in bytes.iter_mut().zip(word.to_le_bytes()) {
-            *byte = from;
-        }
-    }
-}
-
-fn pack_nibbles(codes: &[i8], bytes: &mut [u8], bits: impl Fn(i8) -> u8) {
-    for (pair, byte) in codes.chunks(2).zip(bytes) {
-        let high = pair.get(1).map_or(0, |&code| bits(code) & 15);
-        *byte = bits(pair[0]) & 15 | high << 4;
+        let used = (eight.len() * width).div_ceil(8);
+        bytes[..used].copy_from_slice(&word.to_le_bytes()[..used]);
     }
 }

@@ -68,6 +68,14 @@ pub enum Error {
         /// Largest magnitude the format holds.
         limit: f32,
     },
+    /// The codebook of the weight has another length than its codes need, or a value that is not a number.
+    #[error("codebook {found}, {format} expects {}", codebook(format))]
+    Codebook {
+        /// The format's name.
+        format: &'static str,
+        /// Its length, or the value.
+        found: String,
+    },
     /// The scale of the whole tensor is not a number that values can be made with.
     #[error("tensor scale {found}: {format} expects a finite one")]
     TensorScale {
@@ -116,6 +124,13 @@ fn expected(format: &str, field: &str) -> String {
         ("zero point", Ok(Layout::Grouped { code, .. })) => format!("at most {}", code.max_zero()),
         ("scale", _) => "one with which every value is finite".to_owned(),
         _ => "a finite one".to_owned(),
+    }
+}
+
+fn codebook(format: &str) -> String {
+    match by_name(format).map_or(0, |format| format.layout().codebook_len()) {
+        0 => "none".to_owned(),
+        len => format!("{len} finite values, not all 0"),
     }
 }
 

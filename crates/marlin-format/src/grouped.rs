@@ -1,4 +1,5 @@
-//! Grouped formats: rows of codes with a scale (and a zero point) per group, in separate streams.
+//! Grouped formats: rows of codes with a scale (and a zero point) per group, in separate streams. What
+//! differs between the formats of integer codes is a [`Grouped`]; all are encoded by one loop.
 
 use half::f16;
 
@@ -58,15 +59,8 @@ impl Grouped {
                 samples.codes(unit, &Integers::less(most, &[f32::from(fit.zero); LANES]))
             }
             Code::Int4 => samples.codes(unit, &Integers::INT4),
-            Code::Int8 => samples.codes(unit, &Integers::INT8),
+            _ => samples.codes(unit, &Integers::INT8),
         }
-    }
-
-    fn overflow(&self, start: usize, values: &[f32]) -> Error {
-        let larger = |a: &(usize, &f32), b: &(usize, &f32)| a.1.abs().total_cmp(&b.1.abs());
-        let (col, &value) = values.iter().enumerate().max_by(larger).unwrap_or((0, &0.0));
-        let limit = f16::MAX.to_f32() * factor(self.code, self.scale, 1.0) * self.code.magnitude();
-        Error::Overflow { format: self.name, row: 0, col: start + col, value, limit }
     }
 }
 
@@ -120,28 +114,90 @@ impl Format for Grouped {
 
     fn encode(&self, values: &[f32], how: Rounding<'_>, row: RowMut<'_>) -> Result<(), Error> {
         let store = Store::new(self.code, self.scale, row.tensor_scale);
-        let codes = row.codes.chunks_mut(self.group * self.code.bits() / 8);
-        let scales = row.scales.chunks_exact_mut(self.scale.bytes());
-        for (g, ((values, codes), scale)) in values.chunks(self.group).zip(codes).zip(scales).enumerate() {
-            let start = g * self.group;
-            let weights = how.importance.map(|weights| &weights[start..][..values.len()]);
-            let samples = Samples::new(values, weights);
-            let store = store.at(samples.exponent);
-            if store.overflows(absmax_unit(self.code, &samples)) {
-                return Err(self.overflow(start, values));
-            }
-            let (fit, integers) = if samples.extreme == 0.0 {
-                (Fit::symmetric(store.stored(0)), [0; MAX_GROUP])
-            } else {
-                let fit = (self.fit)(&samples, &store, how.search);
-                (fit, self.round(&samples, fit))
-            };
-            self.code.pack(&integers[..values.len()], fit.zero, codes);
-            scale.copy_from_slice(&fit.scale.bits.to_le_bytes()[..scale.len()]);
-            if let Some(zero) = row.zeros.get_mut(g) {
-                *zero = fit.zero;
-            }
-        }
-        Ok(())
+        let shape = Shape { name: self.name, bits: self.code.bits(), group: self.group, scale: self.scale };
+        encode(self, shape, store, values, how, row)
     }
+}
+
+impl Coder for Grouped {
+    fn absmax_unit(&self, samples: &Samples) -> f32 {
+        absmax_unit(self.code, samples)
+    }
+
+    fn limit(&self) -> f32 {
+        factor(self.code, self.scale, 1.0) * self.code.magnitude()
+    }
+
+    fn fit(&self, samples: &Samples, store: &Store, search: ScaleSearch) -> Fit {
+        (self.fit)(samples, store, search)
+    }
+
+    fn pack(&self, samples: &Samples, fit: Fit, codes: &mut [u8]) {
+        let integers = if samples.extreme == 0.0 { [0; MAX_GROUP] } else { self.round(samples, fit) };
+        self.code.pack(&integers[..samples.len()], fit.zero, codes);
+    }
+}
+
+/// What grouped formats choose for a group.
+pub trait Coder {
+    /// The unit that maps the extreme of the group onto the extreme code.
+    fn absmax_unit(&self, samples: &Samples) -> f32;
+    /// The largest value with a scale of 1.
+    fn limit(&self) -> f32;
+    /// Scale and zero point of a group that is not all zero.
+    fn fit(&self, samples: &Samples, store: &Store, search: ScaleSearch) -> Fit;
+    /// Writes the codes of a group; one that is all zero has a scale of 0.
+    fn pack(&self, samples: &Samples, fit: Fit, codes: &mut [u8]);
+}
+
+/// Sizes of a grouped row.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// The format's name, for errors.
+    pub name: &'static str,
+    /// Bits of a code.
+    pub bits: usize,
+    /// Columns that share a scale.
+    pub group: usize,
+    /// How a scale is stored.
+    pub scale: ScaleType,
+}
+
+/// Encodes a row, one group after another.
+///
+/// # Errors
+/// [`Error::Overflow`] for a value whose scale would be infinite.
+pub fn encode(
+    coder: &impl Coder,
+    shape: Shape,
+    store: Store,
+    values: &[f32],
+    how: Rounding<'_>,
+    row: RowMut<'_>,
+) -> Result<(), Error> {
+    let Shape { name, bits, group, scale } = shape;
+    let codes = row.codes.chunks_mut(group * bits / 8);
+    let scales = row.scales.chunks_exact_mut(scale.bytes());
+    for (g, ((values, codes), scale)) in values.chunks(group).zip(codes).zip(scales).enumerate() {
+        let start = g * group;
+        let weights = how.importance.map(|weights| &weights[start..][..values.len()]);
+        let samples = Samples::new(values, weights);
+        let store = store.at(samples.exponent);
+        if store.overflows(coder.absmax_unit(&samples)) {
+            let larger = |a: &(usize, &f32), b: &(usize, &f32)| a.1.abs().total_cmp(&b.1.abs());
+            let (col, &value) = values.iter().enumerate().max_by(larger).unwrap_or((0, &0.0));
+            let limit = f16::MAX.to_f32() * coder.limit();
+            return Err(Error::Overflow { format: name, row: 0, col: start + col, value, limit });
+        }
+        let fit = match samples.extreme {
+            0.0 => Fit::symmetric(store.stored(0)),
+            _ => coder.fit(&samples, &store, how.search),
+        };
+        coder.pack(&samples, fit, codes);
+        scale.copy_from_slice(&fit.scale.bits.to_le_bytes()[..scale.len()]);
+        if let Some(zero) = row.zeros.get_mut(g) {
+            *zero = fit.zero;
+        }
+    }
+    Ok(())
 }

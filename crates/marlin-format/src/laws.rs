@@ -26,21 +26,23 @@ fn written(
     }
 }
 
-/// Encodes one row with a given tensor scale.
+/// Encodes one row with a given codebook and tensor scale.
 fn row_with(
     format: &'static dyn Format,
     values: &[f32],
     how: Rounding<'_>,
-    tensor_scale: f32,
+    (codebook, tensor_scale): (&[f32], f32),
 ) -> Result<Weight, String> {
     let (layout, cols) = (format.layout(), values.len());
     let mut codes = vec![0; layout.code_bytes(cols)];
     let mut scales = vec![0; layout.scale_bytes(cols)];
     let mut zeros = vec![0; layout.zero_bytes(cols)];
-    let row = RowMut { cols, codes: &mut codes, scales: &mut scales, zeros: &mut zeros, tensor_scale };
+    let row =
+        RowMut { cols, codes: &mut codes, scales: &mut scales, zeros: &mut zeros, codebook, tensor_scale };
     let text = |error: Error| format!("{}: {error}", format.name());
     format.encode(values, how, row).map_err(text)?;
-    let parts = Parts { codes: codes.into(), scales: scales.into(), zeros: zeros.into(), tensor_scale };
+    let (codes, scales, zeros) = (codes.into(), scales.into(), zeros.into());
+    let parts = Parts { codes, scales, zeros, codebook: codebook.into(), tensor_scale };
     Weight::new(format, 1, cols, parts).map_err(text)
 }
 
@@ -109,7 +111,8 @@ pub fn representable_comes_back(weight: &Weight) -> Verdict {
     let mut values = vec![0.0; weight.cols()];
     for row in 0..weight.rows() {
         weight.decode_row(row, &mut values);
-        let again = row_with(weight.format(), &values, Rounding::default(), weight.parts().tensor_scale)?;
+        let (format, parts) = (weight.format(), weight.parts());
+        let again = row_with(format, &values, Rounding::default(), (&parts.codebook, parts.tensor_scale))?;
         same(weight.format(), "encoding a decoded row changes it", &again.to_f32(), &values)?;
     }
     Ok(())
@@ -139,7 +142,8 @@ pub fn keeps_order(format: &'static dyn Format, cols: usize, values: &[f32], how
 
 /// Formats whose codes have both signs: negated values decode to negated values.
 pub fn odd(format: &'static dyn Format, cols: usize, values: &[f32], how: Rounding<'_>) -> Verdict {
-    if matches!(format.layout(), Layout::Grouped { zero: true, .. }) {
+    let layout = format.layout();
+    if matches!(layout, Layout::Grouped { zero: true, .. }) || layout.codebook_len() > 0 {
         return Ok(());
     }
     let negated: Vec<f32> = values.iter().map(|value| -value).collect();
@@ -182,7 +186,7 @@ pub fn groups_are_independent(format: &'static dyn Format, values: &[f32], how: 
     let how = Rounding { importance: None, ..how };
     let alone: Result<Vec<_>, _> = values
         .chunks(group)
-        .map(|values| row_with(format, values, how, scale).map(|weight| weight.to_f32()))
+        .map(|values| row_with(format, values, how, (format.codebook(), scale)).map(|weight| weight.to_f32()))
         .collect();
     same(format, "a group depends on its neighbours", &weight.to_f32(), &alone?.concat())
 }
@@ -214,6 +218,9 @@ pub fn error_is_bounded(format: &'static dyn Format, cols: usize, values: &[f32]
 
 /// The largest error of a value: a share of its group's maximum, and a constant.
 fn largest_error(format: &dyn Format, tensor_scale: f32) -> (f32, f32) {
+    if format.layout().codebook_len() > 0 {
+        return codebook_error(format);
+    }
     // Of f16's subnormals.
     let half_step = 2f32.powi(-25);
     let scale_rounding = 1.0 / 1024.0;
@@ -224,7 +231,7 @@ fn largest_error(format: &dyn Format, tensor_scale: f32) -> (f32, f32) {
         }
         Layout::Grouped { code: Code::E2m1, scale, .. } => match scale {
             // Half the step between 4 and 6, and the scale's own rounding on 6.
-            ScaleType::F16 => (1.0 / 6.0 + scale_rounding, 6.0 * half_step),
+            ScaleType::F16 | ScaleType::F32 => (1.0 / 6.0 + scale_rounding, 6.0 * half_step),
             ScaleType::E4m3 => (1.0 / 6.0 + 1.0 / 16.0, 6.0 / 1024.0 * tensor_scale),
             // Values up to 8 units become 6.
             ScaleType::E8m0 => (2.0 / 8.0, f32::MIN_POSITIVE),
@@ -238,8 +245,24 @@ fn largest_error(format: &dyn Format, tensor_scale: f32) -> (f32, f32) {
         // The opposite extreme is clipped by a whole step.
         Layout::Grouped { code: Code::Int4, .. } => (1.0 / 8.0 + scale_rounding, 8.0 * half_step),
         Layout::Grouped { code: Code::Int8, .. } => (1.0 / 128.0 + scale_rounding, 128.0 * half_step),
-        Layout::Blocks { .. } => (f32::INFINITY, 0.0),
+        Layout::Grouped { .. } | Layout::Blocks { .. } => (f32::INFINITY, 0.0),
     }
+}
+
+/// The largest error of a value that is rounded to the format's codebook.
+fn codebook_error(format: &dyn Format) -> (f32, f32) {
+    let mut values = format.codebook().to_vec();
+    values.sort_by(f32::total_cmp);
+    let magnitude = values.iter().fold(0.0f32, |max, value| max.max(value.abs()));
+    // Half a gap, or what the shorter side clips.
+    let gaps = values.windows(2).map(|pair| 0.5 * (pair[1] - pair[0]));
+    let clipped = magnitude - values[values.len() - 1].min(-values[0]);
+    let share = gaps.fold(clipped, f32::max) / magnitude + 1.0 / 1024.0;
+    let half_step = match format.layout() {
+        Layout::Grouped { scale: ScaleType::F32, .. } => 2f32.powi(-100),
+        _ => 2f32.powi(-25),
+    };
+    (share, magnitude * half_step)
 }
 
 /// Searching never makes the (weighted) squared error of a group larger, up to rounding.

@@ -16,15 +16,21 @@ pub enum Code {
     Int4,
     /// 8-bit integer stored with 128 added.
     Int8,
+    /// 4-bit index into the weight's codebook of 16 values.
+    Lookup4,
+    /// 3-bit index into the weight's codebook of 8 values.
+    Lookup3,
+    /// 2-bit index into the weight's codebook of 4 values.
+    Lookup2,
 }
 
 impl Code {
     /// Bits of one code.
     pub const fn bits(self) -> usize {
         match self {
-            Code::Uint2 => 2,
-            Code::Uint3 => 3,
-            Code::E2m1 | Code::Uint4 | Code::Int4 => 4,
+            Code::Uint2 | Code::Lookup2 => 2,
+            Code::Uint3 | Code::Lookup3 => 3,
+            Code::E2m1 | Code::Uint4 | Code::Int4 | Code::Lookup4 => 4,
             Code::Int8 => 8,
         }
     }
@@ -34,10 +40,24 @@ impl Code {
         matches!(self, Code::Uint4 | Code::Uint3 | Code::Uint2)
     }
 
+    /// Values of the codebook that codes are indices into; 0 for codes that mean something by themselves.
+    pub const fn codebook_len(self) -> usize {
+        match self {
+            Code::Lookup4 | Code::Lookup3 | Code::Lookup2 => 1 << self.bits(),
+            _ => 0,
+        }
+    }
+
+    /// Whether codes are integers of 8 bits, so that [`Format::unpack`](crate::Format::unpack) takes rows
+    /// apart.
+    pub const fn is_integer(self) -> bool {
+        self.codebook_len() == 0
+    }
+
     /// The largest zero point that a code with one can have: a power of two, one more than the largest
-    /// code, because GPTQ files store one less in as many bits.
+    /// code, because GPTQ files store one less in as many bits. 0 for codes without.
     pub const fn max_zero(self) -> u8 {
-        1 << self.bits()
+        if self.has_zero() { 1 << self.bits() } else { 0 }
     }
 }
 
@@ -50,12 +70,15 @@ pub enum ScaleType {
     E4m3,
     /// Power of two, bias 127 (OCP MX E8M0).
     E8m0,
+    /// IEEE single, little endian.
+    F32,
 }
 
 impl ScaleType {
     /// Bytes of one scale.
     pub const fn bytes(self) -> usize {
         match self {
+            ScaleType::F32 => 4,
             ScaleType::F16 => 2,
             ScaleType::E4m3 | ScaleType::E8m0 => 1,
         }
@@ -100,6 +123,23 @@ impl Layout {
         match *self {
             Layout::Grouped { code, .. } => Some(code),
             Layout::Dense { .. } | Layout::Blocks { .. } => None,
+        }
+    }
+
+    /// Values of the codebook that a weight of this layout carries; 0 for most.
+    pub const fn codebook_len(&self) -> usize {
+        match self.code() {
+            Some(code) => code.codebook_len(),
+            None => 0,
+        }
+    }
+
+    /// Whether [`Format::unpack`](crate::Format::unpack) takes rows apart into integer codes.
+    pub const fn has_integers(&self) -> bool {
+        match *self {
+            Layout::Dense { .. } => false,
+            Layout::Grouped { code, .. } => code.is_integer(),
+            Layout::Blocks { .. } => true,
         }
     }
 

@@ -13,6 +13,8 @@
 //! | `int2` `int2-g128` `int2-g32` | unsigned 2 bits and zero point | 64, 128, 32 | f16 |
 //! | `int4-sym` `int4-sym-g64` `int4-sym-g32` | signed 4 bits | 128, 64, 32 | f16 |
 //! | `int8` `int8-g64` `int8-g32` | signed 8 bits | 128, 64, 32 | f16 |
+//! | `nf4` `nf3` `nf2` | 4, 3, 2 bits into a codebook | 64 | f16 |
+//! | `lut4` `lut4-g32` | 4 bits into any codebook | 64, 32 | f32 |
 //! | `bf16` `f16` `f32` | dense | | |
 //! | `q4_0` ... `q6_k` `mxfp4-gguf` | GGUF's blocks, read only | 16, 32 | inside the block |
 //!
@@ -25,8 +27,8 @@
 //!  zeros   one byte per group, only for formats with a zero point
 //! ```
 //!
-//! and a value is `scale[g] * code(k) + offset[g]`, the tensor's scale being part of `scale` and the
-//! zero point of `code`. A block format interleaves the same facts inside fixed-size blocks; a dense
+//! and a value is `scale[g] * code(k) + offset[g]`, the tensor's scale being part of `scale`, the zero
+//! point and the weight's codebook, which lookup codes are indices into, of `code`. A block format interleaves the same facts inside fixed-size blocks; a dense
 //! format has values only.
 //!
 //! How an encoder chooses the scale of a group: it tries sixteen at once (the lanes of `grid`), takes
@@ -49,6 +51,7 @@ mod int;
 mod int8;
 pub mod laws;
 mod layout;
+mod lookup;
 mod mxfp4;
 mod samples;
 pub mod scalar;
@@ -122,9 +125,14 @@ pub trait Format: Debug + Send + Sync {
     /// Writes the `row.cols` values of one row to `out`.
     fn decode(&self, row: Row<'_>, out: &mut [f32]);
 
+    /// The codebook that [`Weight::encode`] gives a weight; empty for formats without lookup codes.
+    fn codebook(&self) -> &'static [f32] {
+        &[]
+    }
+
     /// Takes one row apart into integer codes, scales and offsets, such that the sum
     /// `scales * codes + offsets` in f32 is exactly what [`Format::decode`] writes. Returns false,
-    /// and writes nothing, for formats that are not integer codes (dense ones).
+    /// and writes nothing, for formats that are not integer codes ([`Layout::has_integers`]).
     fn unpack(&self, row: Row<'_>, out: Unpacked<'_>) -> bool;
 
     /// The first group of the row whose scale, offset or zero point is none a value can be made with:
@@ -172,6 +180,11 @@ pub static FORMATS: &[&dyn Format] = &[
     &int8::INT8,
     &int8::INT8_G64,
     &int8::INT8_G32,
+    &lookup::NF4,
+    &lookup::NF3,
+    &lookup::NF2,
+    &lookup::LUT4,
+    &lookup::LUT4_G32,
     &dense::BF16,
     &dense::F16,
     &dense::F32,

@@ -58,6 +58,16 @@ impl Samples {
         samples
     }
 
+    /// Values of the group.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The values.
+    pub fn values(&self) -> &[f32] {
+        &self.values[..self.len]
+    }
+
     fn weighted(&self) -> impl Iterator<Item = (f32, f32)> {
         self.values[..self.len].iter().copied().zip(self.weights[..self.len].iter().copied())
     }
@@ -111,7 +121,7 @@ impl Samples {
 }
 
 /// `2^exponent` for -149..=127.
-pub fn power_of_two(exponent: i32) -> f32 {
+pub const fn power_of_two(exponent: i32) -> f32 {
     if exponent < -126 {
         f32::from_bits(1 << (exponent + 149))
     } else {

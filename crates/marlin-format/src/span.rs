@@ -38,6 +38,7 @@ fn span<'a>(layout: &Layout, row: Row<'a>, index: usize, cols: usize) -> Row<'a>
         codes: window(row.codes, layout.code_bytes(SPAN), layout.code_bytes(cols)),
         scales: window(row.scales, layout.scale_bytes(SPAN), layout.scale_bytes(cols)),
         zeros: window(row.zeros, layout.zero_bytes(SPAN), layout.zero_bytes(cols)),
+        codebook: row.codebook,
         tensor_scale: row.tensor_scale,
     }
 }

@@ -1,5 +1,7 @@
 //! A matrix in some format: checked once when made, then read row by row without further checks.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{Error, Flaw, Format, Layout, Rounding, Unpacked};
@@ -13,6 +15,8 @@ pub struct Parts {
     pub scales: Bytes,
     /// Zero points, one byte each: `rows * zero_bytes(cols)`.
     pub zeros: Bytes,
+    /// The values that lookup codes stand for, in the order of the codes; empty for other formats.
+    pub codebook: Arc<[f32]>,
     /// The factor common to all scales; 1 where the format has none.
     pub tensor_scale: f32,
 }
@@ -20,7 +24,8 @@ pub struct Parts {
 impl Parts {
     /// Parts of a format that has one stream only.
     pub fn codes_only(codes: Bytes) -> Self {
-        Parts { codes, scales: Bytes::new(), zeros: Bytes::new(), tensor_scale: 1.0 }
+        let codebook = Arc::default();
+        Parts { codes, scales: Bytes::new(), zeros: Bytes::new(), codebook, tensor_scale: 1.0 }
     }
 }
 
@@ -35,8 +40,17 @@ pub struct Row<'a> {
     pub scales: &'a [u8],
     /// The row's zero points.
     pub zeros: &'a [u8],
+    /// The weight's codebook.
+    pub codebook: &'a [f32],
     /// The tensor's scale.
     pub tensor_scale: f32,
+}
+
+impl<'a> Row<'a> {
+    /// A row of no columns that has one stream only.
+    pub fn codes_only(codes: &'a [u8]) -> Self {
+        Row { cols: 0, codes, scales: &[], zeros: &[], codebook: &[], tensor_scale: 1.0 }
+    }
 }
 
 /// One row to be encoded.
@@ -50,6 +64,8 @@ pub struct RowMut<'a> {
     pub scales: &'a mut [u8],
     /// Where the zero points go.
     pub zeros: &'a mut [u8],
+    /// The weight's codebook, chosen before.
+    pub codebook: &'a [f32],
     /// The tensor's scale, chosen before.
     pub tensor_scale: f32,
 }
@@ -85,6 +101,9 @@ impl Weight {
                 return Err(Error::Length { stream, format: format.name(), rows, cols, found, expected });
             }
         }
+        if parts.codebook.len() != layout.codebook_len() {
+            check_codebook(format, &parts.codebook)?;
+        }
         Ok(Weight { format, rows, cols, parts })
     }
 
@@ -100,7 +119,7 @@ impl Weight {
         Weight::new(&crate::dense::F32, rows, cols, Parts::codes_only(codes.into()))
     }
 
-    /// Encodes row-major `values` on the calling thread.
+    /// Encodes row-major `values` on the calling thread, with the format's own codebook if it has one.
     ///
     /// # Errors
     /// [`Error::Values`], [`Error::Columns`], [`Error::NotFinite`], [`Error::Overflow`] or
@@ -112,6 +131,22 @@ impl Weight {
         values: &[f32],
         how: Rounding<'_>,
     ) -> Result<Self, Error> {
+        Weight::encode_with(format, rows, cols, values, how, format.codebook())
+    }
+
+    /// The same with another codebook.
+    ///
+    /// # Errors
+    /// Those of [`Weight::encode`], and [`Error::Codebook`].
+    pub fn encode_with(
+        format: &'static dyn Format,
+        rows: usize,
+        cols: usize,
+        values: &[f32],
+        how: Rounding<'_>,
+        codebook: &[f32],
+    ) -> Result<Self, Error> {
+        check_codebook(format, codebook)?;
         if values.len() != rows * cols {
             return Err(Error::Values { found: values.len(), expected: rows * cols });
         }
@@ -132,21 +167,29 @@ impl Weight {
                 codes: &mut codes[row * code..][..code],
                 scales: &mut scales[row * scale..][..scale],
                 zeros: &mut zeros[row * zero..][..zero],
+                codebook,
                 tensor_scale,
             };
             format.encode(&values[row * cols..][..cols], how, out).map_err(|error| error.in_row(row))?;
         }
-        let parts = Parts { codes: codes.into(), scales: scales.into(), zeros: zeros.into(), tensor_scale };
+        let parts = Parts {
+            codes: codes.into(),
+            scales: scales.into(),
+            zeros: zeros.into(),
+            codebook: codebook.into(),
+            tensor_scale,
+        };
         Weight::new(format, rows, cols, parts)
     }
 
-    /// Looks for scales, offsets and zero points that no encoder writes: for weights out of
+    /// Looks for codebooks, scales, offsets and zero points that no encoder writes: for weights out of
     /// untrusted files. Reads the scales only (block formats: the floats of each block), so dense
     /// values and codes go unseen; codes are all valid.
     ///
     /// # Errors
-    /// [`Error::TensorScale`], or [`Error::Group`] for the first bad group.
+    /// [`Error::Codebook`], [`Error::TensorScale`], or [`Error::Group`] for the first bad group.
     pub fn validate(&self) -> Result<(), Error> {
+        check_codebook(self.format, &self.parts.codebook)?;
         let format = self.format.name();
         if !self.parts.tensor_scale.is_finite() {
             return Err(Error::TensorScale { format, found: self.parts.tensor_scale });
@@ -200,6 +243,7 @@ impl Weight {
             codes: window(&self.parts.codes, row, layout.code_bytes(self.cols)),
             scales: window(&self.parts.scales, row, layout.scale_bytes(self.cols)),
             zeros: window(&self.parts.zeros, row, layout.zero_bytes(self.cols)),
+            codebook: &self.parts.codebook,
             tensor_scale: self.parts.tensor_scale,
         }
     }
@@ -216,6 +260,7 @@ impl Weight {
                 codes: window(&self.parts.codes, layout.code_bytes(self.cols)),
                 scales: window(&self.parts.scales, layout.scale_bytes(self.cols)),
                 zeros: window(&self.parts.zeros, layout.zero_bytes(self.cols)),
+                codebook: self.parts.codebook.clone(),
                 tensor_scale: self.parts.tensor_scale,
             },
         }
@@ -235,6 +280,7 @@ impl Weight {
                 codes: gather(&self.parts.codes, layout.code_bytes(self.cols)),
                 scales: gather(&self.parts.scales, layout.scale_bytes(self.cols)),
                 zeros: gather(&self.parts.zeros, layout.zero_bytes(self.cols)),
+                codebook: self.parts.codebook.clone(),
                 tensor_scale: self.parts.tensor_scale,
             },
         }
@@ -260,4 +306,19 @@ impl Weight {
     pub fn unpack_row(&self, row: usize, out: Unpacked<'_>) -> bool {
         self.format.unpack(self.row(row), out)
     }
+}
+
+/// Whether `codebook` is as long as the format's codes need, and of values they can be decoded to.
+fn check_codebook(format: &dyn Format, codebook: &[f32]) -> Result<(), Error> {
+    let len = format.layout().codebook_len();
+    let found = if codebook.len() != len {
+        format!("of {} values", codebook.len())
+    } else if let Some(value) = codebook.iter().find(|value| !value.is_finite()) {
+        format!("with {value}")
+    } else if len > 0 && codebook.iter().all(|&value| value == 0.0) {
+        "of zeros".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::Codebook { format: format.name(), found })
 }

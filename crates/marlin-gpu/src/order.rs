@@ -9,7 +9,8 @@
 //!  scales   | group 0 | group 1 | ...       groups of 16: two a block; larger ones: ceil(cols / group)
 //! ```
 //!
-//! Bytes, halves and f32 stay in the order of their columns. Narrower codes are words arranged so that few
+//! Indices into codebooks, bytes, halves and f32 stay in the order of their columns. Narrower integers and
+//! floats are words arranged so that few
 //! operations leave a pair of neighbours as halves (`shader/format/u4.wgsl`, `u3.wgsl`, `u2.wgsl`,
 //! `e2m1.wgsl`). Words of 4-bit codes have 8 columns:
 //!
@@ -49,6 +50,12 @@ pub(crate) enum Codes {
     U3,
     /// 2-bit integers, 0..=3.
     U2,
+    /// Indices of 4 bits into the slab's codebook.
+    L4,
+    /// Indices of 3 bits.
+    L3,
+    /// Indices of 2 bits.
+    L2,
     /// 4-bit integers, -8..=7, stored with 8 added.
     S4,
     /// 8-bit integers, stored with 128 added.
@@ -65,9 +72,9 @@ impl Codes {
     /// Bytes of a block of 32 columns.
     pub(crate) const fn block_bytes(self) -> usize {
         match self {
-            Codes::U2 => 8,
-            Codes::U3 => 12,
-            Codes::E2m1 | Codes::U4 | Codes::S4 => 16,
+            Codes::U2 | Codes::L2 => 8,
+            Codes::U3 | Codes::L3 => 12,
+            Codes::E2m1 | Codes::U4 | Codes::S4 | Codes::L4 => 16,
             Codes::S8 => 32,
             Codes::Bf16 | Codes::F16 => 64,
             Codes::F32 => 128,
@@ -88,6 +95,8 @@ pub(crate) enum Scales {
     F16,
     /// IEEE half and a zero point of a byte, in a word.
     F16Zero,
+    /// IEEE single.
+    F32,
     /// f32 scale and f32 offset.
     F32Offset,
 }
@@ -99,7 +108,7 @@ impl Scales {
             Scales::None => 0,
             Scales::E4m3 | Scales::E8m0 => 1,
             Scales::F16 => 2,
-            Scales::F16Zero => 4,
+            Scales::F16Zero | Scales::F32 => 4,
             Scales::F32Offset => 8,
         }
     }
@@ -128,10 +137,14 @@ impl Order {
                     Code::Uint4 => Codes::U4,
                     Code::Uint3 => Codes::U3,
                     Code::Uint2 => Codes::U2,
+                    Code::Lookup4 => Codes::L4,
+                    Code::Lookup3 => Codes::L3,
+                    Code::Lookup2 => Codes::L2,
                     Code::Int4 => Codes::S4,
                     Code::Int8 => Codes::S8,
                 };
                 let scales = match (scale, zero) {
+                    (ScaleType::F32, _) => Scales::F32,
                     (ScaleType::F16, true) => Scales::F16Zero,
                     (ScaleType::F16, false) => Scales::F16,
                     (ScaleType::E4m3, _) => Scales::E4m3,
@@ -157,6 +170,10 @@ impl Order {
             (Codes::U4, _) => "shader/format/u4_f32_offset",
             (Codes::U3, _) => "shader/format/u3_f16_zero",
             (Codes::U2, _) => "shader/format/u2_f16_zero",
+            (Codes::L4, Scales::F32) => "shader/format/lut4_f32",
+            (Codes::L4, _) => "shader/format/lut4_f16",
+            (Codes::L3, _) => "shader/format/lut3_f16",
+            (Codes::L2, _) => "shader/format/lut2_f16",
             (Codes::S4, Scales::F16) => "shader/format/s4_f16",
             (Codes::S4, _) => "shader/format/s4_f32_offset",
             (Codes::S8, Scales::F16) => "shader/format/s8_f16",
@@ -218,7 +235,7 @@ impl Order {
             Codes::U4 | Codes::S4 => arrange(from, codes, |[word]| [u4_word(word)]),
             Codes::U3 => arrange(from, codes, u3_block),
             Codes::U2 => arrange(from, codes, |[word]| [u2_word(word)]),
-            Codes::S8 | Codes::Bf16 | Codes::F16 | Codes::F32 => copy_padded(from, codes),
+            _ => copy_padded(from, codes),
         }
     }
 }
@@ -294,7 +311,7 @@ fn e2m1_word(word: u32) -> u32 {
 /// Which of the two 16-bit floats a dense format stores: 0x3f80 is 1 as bfloat16.
 fn dense_codes(format: &dyn Format) -> Codes {
     let mut value = [0.0];
-    let row = Row { cols: 1, codes: &[0x80, 0x3f], scales: &[], zeros: &[], tensor_scale: 1.0 };
+    let row = Row { cols: 1, ..Row::codes_only(&[0x80, 0x3f]) };
     format.decode(row, &mut value);
     if value[0] == 1.0 { Codes::Bf16 } else { Codes::F16 }
 }

@@ -1,14 +1,15 @@
 //! Weights on the device: matrices in kernel order in a few large buffers (slabs), vectors in one.
 //!
 //! ```text
-//!  slab 0: codes  | q_a | kv_a | q_b | ...          scales | q_a | kv_a | ...
-//!  slab 1: codes  | experts of layer 3 | ...        scales | ...
+//!  slab 0: codes  | q_a | kv_a | q_b | ...          scales | codebook | q_a | kv_a | ...
+//!  slab 1: codes  | experts of layer 3 | ...        scales | codebook | ...
 //! ```
 //!
 //! The weights of a step stand in one slab where they fit in one, so that one dispatch can read them
-//! all. A matrix larger than one binding is cut into pieces of rows.
+//! all. A matrix larger than one binding is cut into pieces of rows. All lookup codes of a slab have one
+//! codebook, which stands before the scales.
 
-use std::{collections::HashMap, ops::Range};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use marlin_format::Weight;
 use marlin_kernel::plan::{Expert, Op, Plan, WeightId};
@@ -18,6 +19,8 @@ use crate::{Error, Gpu, buffers::STAGING_BYTES, order::Order};
 
 /// Bytes to which the start of a piece is rounded up, at least.
 const ALIGN: u64 = 256;
+/// Bytes before the first scale of a slab: a codebook, filled up.
+const CODEBOOK_BYTES: u64 = ALIGN;
 /// Bytes of a slab's codes that are not exceeded without need.
 const SLAB_BYTES: u64 = 1 << 30;
 
@@ -32,11 +35,32 @@ pub(crate) struct Piece {
     pub scales: u64,
 }
 
+/// A slab being filled.
+#[derive(Clone)]
+struct Slab {
+    /// Bytes of codes and of scales, the codebook's among these.
+    codes: u64,
+    scales: u64,
+    /// Of its lookup codes; empty as long as there are none.
+    codebook: Arc<[f32]>,
+}
+
+impl Slab {
+    fn new() -> Slab {
+        Slab { codes: 0, scales: CODEBOOK_BYTES, codebook: Arc::default() }
+    }
+
+    /// Whether so many bytes more of codes and of scales stay within `limit`, and `codebook` can be its.
+    fn takes(&self, (codes, scales): (u64, u64), codebook: &[f32], limit: u64) -> bool {
+        let free = codebook.is_empty() || self.codebook.is_empty() || *self.codebook == *codebook;
+        free && self.codes + codes <= limit && self.scales + scales <= limit
+    }
+}
+
 /// Where every weight of a plan is to stand.
 pub(crate) struct Layout {
     pieces: HashMap<WeightId, Vec<Piece>>,
-    /// Bytes of codes and of scales of each slab.
-    slabs: Vec<(u64, u64)>,
+    slabs: Vec<Slab>,
     /// First word of each vector.
     vectors: HashMap<WeightId, u32>,
     vector_words: Vec<u32>,
@@ -85,8 +109,15 @@ impl Layout {
         });
     }
 
-    /// Places matrices in one slab if they fit in one, else one after another.
+    /// Places matrices that have one codebook, or none, in one slab if they fit in one, else one after
+    /// another; those with another codebook after them.
     fn place_together(&mut self, plan: &Plan, ids: &[WeightId], limit: u64) -> Result<(), (String, u64)> {
+        let books = || ids.iter().map(|id| &*plan.weight(*id).parts().codebook);
+        let book = books().find(|book| !book.is_empty()).unwrap_or_default();
+        let (ids, others): (Vec<WeightId>, Vec<WeightId>) = ids.iter().partition(|id| {
+            let own = &*plan.weight(**id).parts().codebook;
+            own.is_empty() || own == book
+        });
         let size = |id: &WeightId| {
             let weight = plan.weight(*id);
             let (codes, scales) = bytes(weight);
@@ -96,51 +127,53 @@ impl Layout {
         };
         let sum = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
         let total = ids.iter().map(size).fold((0, 0), sum);
-        let fits = |held: (u64, u64), more: (u64, u64), limit: u64| {
-            held.0 + more.0 <= limit && held.1 + more.1 <= limit
-        };
         let usual = SLAB_BYTES.min(limit);
-        let open = self.slabs.last().is_some_and(|slab| fits(*slab, total, usual));
-        if !open && total.0.max(total.1) <= limit && !ids.is_empty() {
-            self.slabs.push((0, 0));
+        let open = self.slabs.iter().rposition(|slab| slab.takes(total, book, usual));
+        let mut at = open.unwrap_or(self.slabs.len());
+        if open.is_none() && !ids.is_empty() {
+            self.slabs.push(Slab::new());
         }
-        for id in ids {
+        for id in &ids {
             let weight = plan.weight(*id);
-            let whole = size(id);
             let mut pieces = Vec::new();
-            if fits(*self.slabs.last().unwrap_or(&(limit, limit)), whole, limit) {
-                pieces.push(self.place(weight, 0..weight.rows()));
+            if self.slabs[at].takes(size(id), book, limit) {
+                pieces.push(self.place(weight, 0..weight.rows(), at));
             } else {
                 let (codes, scales) = row_bytes(weight);
-                let most = (limit - ALIGN) / (codes.max(scales) as u64);
+                let most = (limit - ALIGN - CODEBOOK_BYTES) / (codes.max(scales) as u64);
                 if most == 0 {
                     return Err((format!("a row of {}", plan.weights[id.0 as usize].0), codes as u64));
                 }
                 for start in (0..weight.rows()).step_by(most as usize) {
-                    self.slabs.push((0, 0));
-                    pieces.push(self.place(weight, start..weight.rows().min(start + most as usize)));
+                    if self.slabs[at].codes > 0 {
+                        self.slabs.push(Slab::new());
+                        at = self.slabs.len() - 1;
+                    }
+                    pieces.push(self.place(weight, start..weight.rows().min(start + most as usize), at));
                 }
             }
             self.pieces.insert(*id, pieces);
         }
-        Ok(())
+        if others.is_empty() { Ok(()) } else { self.place_together(plan, &others, limit) }
     }
 
-    /// Places rows in the last slab.
-    fn place(&mut self, weight: &Weight, rows: Range<usize>) -> Piece {
+    /// Places rows in a slab.
+    fn place(&mut self, weight: &Weight, rows: Range<usize>, at: usize) -> Piece {
         let (codes, scales) = row_bytes(weight);
-        let at = self.slabs.len() - 1;
         let slab = &mut self.slabs[at];
-        let start = slab.0.next_multiple_of(code_align(weight));
-        let piece = Piece { rows: rows.clone(), slab: at, codes: start, scales: slab.1 };
-        slab.0 = (start + (rows.len() * codes) as u64).next_multiple_of(ALIGN);
-        slab.1 = (slab.1 + (rows.len() * scales) as u64).next_multiple_of(ALIGN);
+        let start = slab.codes.next_multiple_of(code_align(weight));
+        let piece = Piece { rows: rows.clone(), slab: at, codes: start, scales: slab.scales };
+        slab.codes = (start + (rows.len() * codes) as u64).next_multiple_of(ALIGN);
+        slab.scales = (slab.scales + (rows.len() * scales) as u64).next_multiple_of(ALIGN);
+        if !weight.parts().codebook.is_empty() {
+            slab.codebook = weight.parts().codebook.clone();
+        }
         piece
     }
 
     /// Bytes of all weights on the device.
     pub fn bytes(&self) -> u64 {
-        let matrices: u64 = self.slabs.iter().map(|(codes, scales)| codes + scales).sum();
+        let matrices: u64 = self.slabs.iter().map(|slab| slab.codes + slab.scales).sum();
         matrices + 4 * self.vector_words.len() as u64
     }
 }
@@ -163,11 +196,14 @@ impl Weights {
         let (mut taken, needed) = memory;
         let Layout { pieces, slabs: sizes, vectors, vector_words } = layout;
         let mut slabs = Vec::new();
-        for (codes, scales) in sizes {
+        for Slab { codes, scales, codebook } in sizes {
             let code_buffer = gpu.storage("weights", codes, (taken, needed))?;
             taken += codes;
-            slabs.push((code_buffer, gpu.storage("weights", scales, (taken, needed))?));
+            let scale_buffer = gpu.storage("weights", scales, (taken, needed))?;
             taken += scales;
+            let codebook: Vec<u8> = codebook.iter().flat_map(|value| value.to_le_bytes()).collect();
+            gpu.queue.write_buffer(&scale_buffer, 0, &codebook);
+            slabs.push((code_buffer, scale_buffer));
         }
         let vector_buffer = gpu.filled("vectors", &vector_words)?;
         for (id, (_, weight)) in plan.weights.iter().enumerate() {

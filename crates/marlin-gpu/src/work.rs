@@ -331,7 +331,7 @@ fn tiled(format: &'static dyn Format, rows: usize, cols: usize) -> Weight {
         codes: repeat(&parts.codes),
         scales: repeat(&parts.scales),
         zeros: repeat(&parts.zeros),
-        tensor_scale: parts.tensor_scale,
+        ..parts.clone()
     };
     Weight::new(format, rows, cols, parts).expect("whole rows repeated")
 }

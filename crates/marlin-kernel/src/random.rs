@@ -80,7 +80,7 @@ impl Random {
         let mut decoded = vec![0.0; values];
         loop {
             let codes: Vec<u8> = (0..bytes).map(|_| self.bits() as u8).collect();
-            let row = Row { cols: values, codes: &codes, scales: &[], zeros: &[], tensor_scale: 1.0 };
+            let row = Row { cols: values, ..Row::codes_only(&codes) };
             format.decode(row, &mut decoded);
             let absmax = decoded.iter().fold(0.0f32, |max, value| max.max(value.abs()));
             let finite = decoded.iter().all(|value| value.is_finite());

@@ -49,6 +49,7 @@ pub fn round(source: &Weight, format: &'static dyn Format, how: Rounding<'_>) ->
     let layout = format.layout();
     let min_rows = (TASK_VALUES / cols.max(1)).max(1);
     let tensor_scale = format.tensor_scale(absmax(source, min_rows)?);
+    let codebook = format.codebook();
 
     let mut codes = vec![0; rows * layout.code_bytes(cols)];
     let mut scales = vec![0; rows * layout.scale_bytes(cols)];
@@ -64,9 +65,9 @@ pub fn round(source: &Weight, format: &'static dyn Format, how: Rounding<'_>) ->
             || (vec![0.0; cols], vec![0.0; cols]),
             |(values, decoded), (row, ((codes, scales), zeros))| {
                 source.decode_row(row, values);
-                let out = RowMut { cols, codes, scales, zeros, tensor_scale };
+                let out = RowMut { cols, codes, scales, zeros, codebook, tensor_scale };
                 format.encode(values, how, out).map_err(|error| error.in_row(row))?;
-                format.decode(Row { cols, codes, scales, zeros, tensor_scale }, decoded);
+                format.decode(Row { cols, codes, scales, zeros, codebook, tensor_scale }, decoded);
                 Ok(squared_error(values, decoded))
             },
         )
@@ -74,7 +75,8 @@ pub fn round(source: &Weight, format: &'static dyn Format, how: Rounding<'_>) ->
 
     let mut error = SquaredError::default();
     errors.into_iter().for_each(|row| error += row);
-    let parts = Parts { codes: codes.into(), scales: scales.into(), zeros: zeros.into(), tensor_scale };
+    let (codes, scales, zeros) = (codes.into(), scales.into(), zeros.into());
+    let parts = Parts { codes, scales, zeros, codebook: codebook.into(), tensor_scale };
     Ok(Rounded { weight: Weight::new(format, rows, cols, parts)?, error })
 }
 

@@ -99,7 +99,7 @@ impl Generator {
             format.encode(
                 &values,
                 Rounding::default(),
-                RowMut { cols, codes, scales, zeros, tensor_scale: 1.0 },
+                RowMut { cols, codes, scales, zeros, codebook: &[], tensor_scale: 1.0 },
             )
         })?;
         Ok(Weight::new(format, rows, cols, Parts::codes_only(codes.into()))?)
@@ -121,8 +121,8 @@ impl Generator {
                 let draws = self.draws(&tensor.name, row as u64, groups);
                 pool.fill(&draws, &mut codes[..code_bytes], scales, zeros);
             });
-        let tensor_scale = pool.weight.parts().tensor_scale;
-        let parts = Parts { codes: codes.into(), scales: scales.into(), zeros: zeros.into(), tensor_scale };
+        let (codes, scales, zeros) = (codes.into(), scales.into(), zeros.into());
+        let parts = Parts { codes, scales, zeros, ..pool.weight.parts().clone() };
         Ok(Weight::new(format, rows, cols, parts)?)
     }
 

@@ -40,6 +40,10 @@ pub fn arbitrary(format: &'static dyn Format, rows: usize, cols: usize, seed: u6
         codes: stream(layout.code_bytes(cols), 1).into(),
         scales: stream(layout.scale_bytes(cols), 2).into(),
         zeros: zeros.into(),
+        codebook: noise(layout.codebook_len(), seed + 4)
+            .into_iter()
+            .map(|byte| f32::from(byte) - 99.5)
+            .collect(),
         tensor_scale,
     };
     Weight::new(format, rows, cols, parts).unwrap()
@@ -51,6 +55,7 @@ fn assert_same(found: &Weight, expected: &Weight, name: &str) {
     let (found, expected) = (found.parts(), expected.parts());
     assert!(found.codes == expected.codes, "{name}: codes");
     assert!(found.scales == expected.scales, "{name}: scales");
+    assert!(found.codebook == expected.codebook, "{name}: codebook");
     assert!(found.zeros == expected.zeros, "{name}: zero points");
     assert_eq!(found.tensor_scale.to_bits(), expected.tensor_scale.to_bits(), "{name}: tensor scale");
 }

@@ -4,16 +4,18 @@
 use marlin_format::{Code, FORMATS, Layout, Parts, Rounding, ScaleType, Weight};
 
 /// What stored bits mean with a scale of 1, written out.
-fn definition(code: Code, bits: u32, zero: u8) -> f32 {
+fn definition(code: Code, bits: u32, zero: u8, codebook: &[f32]) -> f32 {
+    let index = bits as usize;
     let bits = bits as f32;
     match code {
         Code::E2m1 => {
-            let magnitude = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0][bits as usize % 8];
+            let magnitude = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0][index % 8];
             if bits < 8.0 { magnitude } else { 0.0 - magnitude }
         }
         Code::Uint4 | Code::Uint3 | Code::Uint2 => bits - f32::from(zero),
         Code::Int4 => bits - 8.0,
         Code::Int8 => bits - 128.0,
+        Code::Lookup4 | Code::Lookup3 | Code::Lookup2 => codebook[index],
     }
 }
 
@@ -32,6 +34,7 @@ fn stream(codes: &[u32], bits: usize) -> Vec<u8> {
 /// The stored scale 1.
 fn one(scale: ScaleType) -> Vec<u8> {
     match scale {
+        ScaleType::F32 => 1f32.to_le_bytes().to_vec(),
         ScaleType::F16 => 0x3c00u16.to_le_bytes().to_vec(),
         ScaleType::E4m3 => vec![0x38],
         ScaleType::E8m0 => vec![127],
@@ -51,10 +54,12 @@ fn every_code_decodes_as_defined_and_comes_back() {
             let parts = Parts {
                 scales: one(scale).repeat(groups).into(),
                 zeros: vec![zero_point; layout.zero_bytes(cols)].into(),
+                codebook: format.codebook().into(),
                 ..Parts::codes_only(stream(&codes, code.bits()).into())
             };
             let weight = Weight::new(*format, 1, cols, parts).unwrap();
-            let expected: Vec<f32> = codes.iter().map(|&bits| definition(code, bits, zero_point)).collect();
+            let value = |&bits: &u32| definition(code, bits, zero_point, format.codebook());
+            let expected: Vec<f32> = codes.iter().map(value).collect();
             assert_eq!(weight.to_f32(), expected, "{} zero point {zero_point}", format.name());
             let again = Weight::encode(*format, 1, cols, &expected, Rounding::default()).unwrap();
             assert_eq!(again.to_f32(), expected, "{} encoded, zero point {zero_point}", format.name());

@@ -36,6 +36,11 @@ fn bits_per_weight_are_those_of_the_help_text() {
         ("int2-g32", 2.5625),
         ("int4-sym", 4.125),
         ("int8", 8.125),
+        ("nf4", 4.25),
+        ("nf3", 3.25),
+        ("nf2", 2.25),
+        ("lut4", 4.5),
+        ("lut4-g32", 5.0),
         ("bf16", 16.0),
         ("f32", 32.0),
         ("q4_0", 4.5),
@@ -64,7 +69,8 @@ fn streams_of_another_length_are_refused() {
                 let Some(found) = wrong[stream].checked_add_signed(extra) else { continue };
                 wrong[stream] = found;
                 let [codes, scales, zeros] = wrong.map(|len| vec![0; len].into());
-                let parts = Parts { codes, scales, zeros, tensor_scale: 1.0 };
+                let parts =
+                    Parts { scales, zeros, codebook: format.codebook().into(), ..Parts::codes_only(codes) };
                 let expected = 2 * lengths[stream];
                 assert_eq!(
                     Weight::new(*format, 2, cols, parts).unwrap_err(),
@@ -105,6 +111,8 @@ fn values_beyond_the_format_are_refused_not_made_infinite() {
         ("int2", 65504.0 * 3.0, 65520.0 * 3.0),
         ("int4-sym", -65504.0 * 8.0, -65520.0 * 8.0),
         ("int8", -65504.0 * 128.0, -65520.0 * 128.0),
+        ("nf4", 65504.0, 65520.0),
+        ("nf2", -65504.0, -65520.0),
     ] {
         let row = |value| {
             let mut values = vec![1.0; 2 * 200];
@@ -142,6 +150,7 @@ fn scales_that_are_not_numbers_are_found() {
             ScaleType::F16 => {
                 &[&f16::NAN.to_le_bytes(), &f16::INFINITY.to_le_bytes(), &[0, 0xfc], &[1, 0x7c]]
             }
+            ScaleType::F32 => &[&f32::NAN.to_le_bytes(), &f32::INFINITY.to_le_bytes(), &[0, 0, 0x80, 0xff]],
             ScaleType::E4m3 => &[&[0x7f], &[0xff]],
             ScaleType::E8m0 => &[&[0xff], &[0xfe], &[0xfd]],
         };
@@ -150,13 +159,15 @@ fn scales_that_are_not_numbers_are_found() {
             let error = weight.validate().unwrap_err();
             assert!(matches!(error, Error::Group { row: 2, group: 1, field: "scale", .. }), "{error}");
             assert!(
-                weight.to_f32().iter().all(|value| scale == ScaleType::F16 || !value.is_nan()),
+                matches!(scale, ScaleType::F16 | ScaleType::F32)
+                    || weight.to_f32().iter().all(|value| !value.is_nan()),
                 "{error}"
             );
             assert!(weight.slice_rows(0..2).validate().is_ok());
         }
         let good: &[&[u8]] = match scale {
             ScaleType::F16 => &[&f16::MAX.to_le_bytes(), &f16::MIN.to_le_bytes(), &[1, 0], &[0, 0]],
+            ScaleType::F32 => &[&f32::MAX.to_le_bytes(), &f32::MIN.to_le_bytes(), &[1, 0, 0, 0], &[0; 4]],
             ScaleType::E4m3 => &[&[0x7e], &[0xfe], &[0], &[1]],
             ScaleType::E8m0 => &[&[0xfc], &[0], &[1]],
         };

@@ -10,7 +10,7 @@ use marlin_format::scalar::{e2m1_from_f32, e2m1_to_twice, e4m3_from_f32, e4m3_to
 use marlin_format::{Rounding, ScaleSearch, Weight, by_name};
 
 /// Format, error with [`ScaleSearch::Absmax`], error of the best of 121.
-const TABLE: [(&str, f64, f64); 16] = [
+const TABLE: [(&str, f64, f64); 17] = [
     ("fp4", 0.00903, 0.00739),
     ("fp4-g32", 0.01022, 0.00828),
     ("fp4-g64", 0.01118, 0.00944),
@@ -27,6 +27,7 @@ const TABLE: [(&str, f64, f64); 16] = [
     ("int3-g128", 0.04643, 0.03480),
     ("int2-g32", 0.16507, 0.11129),
     ("int2", 0.20893, 0.12610),
+    ("nf4", 0.00846, 0.00724),
 ];
 
 fn squared_error(values: &[f32], decoded: &[f32]) -> f64 {
@@ -74,6 +75,7 @@ fn best_of_121(name: &str, group: &[f32], tensor_scale: f32) -> f64 {
                 (e4m3_to_f32(e4m3_from_f32(extreme.abs() / 6.0 * factor / tensor_scale)) * tensor_scale, None)
             }
             "mxfp4" => ((extreme.abs() * factor).log2().floor().exp2() / 4.0, None),
+            "nf4" => (half(extreme.abs() * factor), None),
             _ if name.starts_with("fp4") => (half(extreme.abs() / 6.0 * factor), None),
             _ if name.starts_with("int4-sym") => (half(-extreme / 8.0 * factor), Some((-8.0, 7.0))),
             _ => {
@@ -83,7 +85,12 @@ fn best_of_121(name: &str, group: &[f32], tensor_scale: f32) -> f64 {
                 (scale, Some((-zero, most - zero)))
             }
         };
+        let codebook = by_name(name).unwrap().codebook();
         let code = |value: f32| match range {
+            None if !codebook.is_empty() => {
+                let far = |entry: &f32| (value / scale - entry).abs();
+                *codebook.iter().min_by(|a, b| far(a).total_cmp(&far(b))).unwrap()
+            }
             None => f32::from(e2m1_to_twice(e2m1_from_f32(value / scale))) / 2.0,
             Some((least, most)) => (value / scale).round_ties_even().clamp(least, most),
         };

@@ -133,6 +133,9 @@ fn any_row(format: &'static dyn Format, cols: usize, seed: u64, factor: f32) -> 
         (few..codes.len()).for_each(|at| codes[at] = codes[at % few]);
     }
     match scale {
+        ScaleType::F32 => scales.as_chunks_mut::<4>().0.iter_mut().for_each(|scale| {
+            *scale = (random.gaussian(1)[0] * factor).to_le_bytes();
+        }),
         ScaleType::F16 => scales.chunks_exact_mut(2).for_each(|scale| {
             if scale[1] & 0x7c == 0x7c {
                 scale[1] ^= 0x40;
@@ -144,7 +147,13 @@ fn any_row(format: &'static dyn Format, cols: usize, seed: u64, factor: f32) -> 
         ScaleType::E8m0 => scales.iter_mut().for_each(|scale| *scale = (*scale).min(252)),
     }
     let tensor_scale = if tensor_scale { factor } else { 1.0 };
-    let parts = Parts { codes: codes.into(), scales: scales.into(), zeros: zeros.into(), tensor_scale };
+    // The format's own codebook, or any.
+    let codebook = match (format.codebook().len(), seed % 2) {
+        (len @ 1.., 0) => random.gaussian(len).into(),
+        _ => format.codebook().into(),
+    };
+    let (codes, scales, zeros) = (codes.into(), scales.into(), zeros.into());
+    let parts = Parts { codes, scales, zeros, codebook, tensor_scale };
     let weight = Weight::new(format, 1, cols, parts).unwrap();
     weight.validate().unwrap();
     Some(weight)

@@ -5,4 +5,5 @@ mod errors;
 mod gaussian;
 mod gguf;
 mod laws;
+mod lookup;
 mod random;

@@ -25,7 +25,7 @@ pub(super) fn kinds(format: &dyn Format, values: usize, bytes: usize, group: usi
     let mut codes = vec![0i8; cols];
     let mut scales = vec![0.0f32; cols / group];
     let mut offsets = vec![0.0f32; cols / group];
-    let row = Row { cols, codes: &random, scales: &[], zeros: &[], tensor_scale: 1.0 };
+    let row = Row { cols, ..Row::codes_only(&random) };
     let out = Unpacked { codes: &mut codes, scales: &mut scales, offsets: &mut offsets };
     format.unpack(row, out);
     let within = |low: i8, high: i8| codes.iter().all(|code| (low..=high).contains(code));

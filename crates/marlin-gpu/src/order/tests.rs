@@ -11,15 +11,24 @@ use super::*;
 impl Order {
     /// Writes the values of a row (`out.len()` columns) from its bytes in kernel order: the inverse of
     /// the two above, to the same f32 as [`Weight::decode_row`].
-    fn decode_row(self, codes: &[u8], scales: &[u8], tensor_scale: f32, out: &mut [f32]) {
+    fn decode_row(
+        self,
+        codes: &[u8],
+        scales: &[u8],
+        (codebook, tensor_scale): (&[f32], f32),
+        out: &mut [f32],
+    ) {
         for (col, out) in out.iter_mut().enumerate() {
-            let code = self.code(codes, col);
+            let mut code = self.code(codes, col);
+            if !codebook.is_empty() {
+                code = codebook[code as usize];
+            }
             let (scale, zero, offset) = self.scale(scales, col / self.group, tensor_scale);
             *out = if self.scales == Scales::None { code } else { scale * (code - zero) + offset };
         }
     }
 
-    /// The code of a column; of 4-bit floats twice the value.
+    /// The code of a column; of 4-bit floats twice the value, of lookup codes the index.
     fn code(self, codes: &[u8], col: usize) -> f32 {
         let half = || [codes[2 * col], codes[2 * col + 1]];
         let word = |at: usize| [codes[4 * at], codes[4 * at + 1], codes[4 * at + 2], codes[4 * at + 3]];
@@ -40,6 +49,12 @@ impl Order {
                 let high = u32::from_le_bytes(high) >> (16 * half_of + col % 32 / 2) & 1;
                 (low | high << 2) as f32
             }
+            Codes::L4 => f32::from(codes[col / 2] >> (4 * (col % 2)) & 15),
+            Codes::L3 => {
+                let bit = |at: usize| f32::from(codes[at / 8] >> (at % 8) & 1);
+                bit(3 * col) + 2.0 * bit(3 * col + 1) + 4.0 * bit(3 * col + 2)
+            }
+            Codes::L2 => f32::from(codes[col / 4] >> (2 * (col % 4)) & 3),
             Codes::U2 => {
                 let word = u32::from_le_bytes(word(col / 16));
                 (word >> (16 * half_of + 2 * (col % 16 / 2)) & 3) as f32
@@ -63,6 +78,7 @@ impl Order {
             Scales::E4m3 => (e4m3_to_f32(bytes[0]) * (0.5 * tensor_scale), 0.0, 0.0),
             Scales::E8m0 => (e8m0_to_half(bytes[0]), 0.0, 0.0),
             Scales::F16 => (half(0) * doubled, 0.0, 0.0),
+            Scales::F32 => (single(0), 0.0, 0.0),
             Scales::F16Zero => (half(0), f32::from(bytes[2]), 0.0),
             Scales::F32Offset => (single(0), 0.0, single(4)),
         }
@@ -93,7 +109,8 @@ fn every_row_comes_back_as_it_was() {
                 order.codes_row(&weight, row, &mut codes);
                 order.scales_row(&weight, row, &mut scales);
                 let (mut found, mut expected) = (vec![0.0; cols], vec![0.0; cols]);
-                order.decode_row(&codes, &scales, weight.parts().tensor_scale, &mut found);
+                let parts = weight.parts();
+                order.decode_row(&codes, &scales, (&parts.codebook, parts.tensor_scale), &mut found);
                 weight.decode_row(row, &mut expected);
                 assert_eq!(found, expected, "{} row {row} of [3, {cols}]", format.name());
             }
@@ -110,8 +127,13 @@ fn the_bytes_after_the_last_column_are_zero() {
         let (mut codes, mut scales) = buffers(order, cols);
         order.codes_row(&weight, 0, &mut codes);
         order.scales_row(&weight, 0, &mut scales);
-        let used = (cols * order.codes.block_bytes()).div_ceil(8 * BLOCK) * 8;
-        assert!(codes[used..].iter().all(|byte| *byte == 0), "{}: {codes:x?}", format.name());
+        if order.codes == Codes::U3 {
+            // The words of high bits are of whole blocks.
+            assert!((cols..64).all(|col| order.code(&codes, col) == 0.0), "{}: {codes:x?}", format.name());
+        } else {
+            let used = (cols * order.codes.block_bytes()).div_ceil(8 * BLOCK) * 8;
+            assert!(codes[used..].iter().all(|byte| *byte == 0), "{}: {codes:x?}", format.name());
+        }
         let used = cols.div_ceil(order.group) * order.scales.bytes();
         assert!(scales[used..].iter().all(|byte| *byte == 0), "{}: {scales:x?}", format.name());
     }
@@ -129,6 +151,10 @@ fn formats_keep_their_width() {
         ("mxfp4", Codes::E2m1, Scales::E8m0, 32),
         ("int4", Codes::U4, Scales::F16Zero, 128),
         ("int3", Codes::U3, Scales::F16Zero, 64),
+        ("nf4", Codes::L4, Scales::F16, 64),
+        ("nf3", Codes::L3, Scales::F16, 64),
+        ("nf2", Codes::L2, Scales::F16, 64),
+        ("lut4-g32", Codes::L4, Scales::F32, 32),
         ("int2-g128", Codes::U2, Scales::F16Zero, 128),
         ("int4-sym-g32", Codes::S4, Scales::F16, 32),
         ("int8", Codes::S8, Scales::F16, 128),
@@ -181,7 +207,7 @@ fn a_tensor_scale_that_is_no_power_of_two_stays_exact() {
     order.codes_row(&weight, 0, &mut codes);
     order.scales_row(&weight, 0, &mut scales);
     let mut found = vec![0.0; 48];
-    order.decode_row(&codes, &scales, 0.3, &mut found);
+    order.decode_row(&codes, &scales, (&[], 0.3), &mut found);
     let mut expected = vec![0.0; 48];
     weight.format().decode(Row { tensor_scale: 0.3, ..weight.row(0) }, &mut expected);
     assert_eq!(bits(&found), bits(&expected));

@@ -34,6 +34,7 @@ const CHOSEN: u32 = 0x80000000u;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    load_codebook(local);
     let row = group.x;
     let eight = group.y * 256u + local;
     if row >= batch[0] || eight >= step.blocks * 4u {

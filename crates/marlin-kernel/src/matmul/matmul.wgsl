@@ -18,6 +18,7 @@ const TILE: u32 = 64u;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    load_codebook(local);
     let rows = batch[step.rows_of];
     let row0 = group.y * TILE;
     if row0 >= rows {

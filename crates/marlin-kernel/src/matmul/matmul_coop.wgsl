@@ -114,6 +114,7 @@ fn main(
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
+    load_codebook(local);
     let rows = batch[step.rows_of];
     let row0 = group.y * SIDE;
     if row0 >= rows {

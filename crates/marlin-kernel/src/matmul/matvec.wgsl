@@ -119,6 +119,7 @@ fn main(
     @builtin(subgroup_invocation_id) lane: u32,
     @builtin(subgroup_size) lanes: u32,
 ) {
+    load_codebook(local);
     let rows = batch[step.rows_of];
     if group.y * ROWS >= rows {
         return;

@@ -126,6 +126,7 @@ fn main(
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
+    load_codebook(local);
     if group.y * 16u >= batch[step.rows_of] {
         return;
     }

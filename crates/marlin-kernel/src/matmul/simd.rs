@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use marlin_format::{Layout, Weight};
+use marlin_format::Weight;
 
 use crate::simd::{Activation, Forms, Isa, Scratch, Simd, Task, rows::Grouped, tile::multiply};
 
@@ -31,9 +31,9 @@ pub struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// The form in which a product with `weight` reads its activations: dense weights always f32.
+    /// The form in which a product with `weight` reads its activations: f32 unless its codes are integers.
     pub fn forms(weight: &Weight, int8: bool) -> Forms {
-        let int8 = int8 && !matches!(weight.layout(), Layout::Dense { .. });
+        let int8 = int8 && weight.layout().has_integers();
         Forms { f32: !int8, int8 }
     }
 

@@ -108,6 +108,7 @@ fn main(
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
+    load_codebook(local);
     let rows = batch[step.rows_of];
     // Matrix operations ask that all threads go the same way, in the eyes of the language too.
     if local == 0u {

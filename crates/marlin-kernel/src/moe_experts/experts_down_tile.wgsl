@@ -23,6 +23,7 @@ fn load_hidden(at: u32) -> vec4<f32> {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    load_codebook(local);
     let rows = batch[step.rows_of];
     if group.y >= scratch[0] {
         return;

@@ -24,6 +24,7 @@ const WIDTH: u32 = 32u * (1u + SPLIT);
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) local: u32) {
+    load_codebook(local);
     let rows = batch[step.rows_of];
     if group.y >= scratch[0] {
         return;

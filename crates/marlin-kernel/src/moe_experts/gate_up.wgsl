@@ -35,6 +35,7 @@ fn main(
     @builtin(subgroup_invocation_id) lane: u32,
     @builtin(subgroup_size) lanes: u32,
 ) {
+    load_codebook(local);
     let pair = group.y;
     let row = pair / step.slots;
     let rows = batch[step.rows_of];

@@ -114,7 +114,7 @@ impl<'a> Grouped<'a> {
             scales: Stream { bytes: &parts.scales, row: layout.scale_bytes(cols) },
             zeros: Stream { bytes: &parts.zeros, row: layout.zero_bytes(cols) },
         };
-        let wide = matches!(code.bits(), 4 | 8);
+        let wide = code.is_integer() && matches!(code.bits(), 4 | 8);
         (wide && cols.is_multiple_of(BLOCK) && !(zero && units.halves)).then_some(grouped)
     }
 
@@ -127,8 +127,8 @@ impl<'a> Grouped<'a> {
             let code = match self.code {
                 Code::E2m1 => E2M1[nibble],
                 Code::Int4 => nibble as i8 - 8,
-                // What is not 4 bits wide has no table.
-                Code::Uint4 | Code::Uint3 | Code::Uint2 | Code::Int8 => nibble as i8,
+                // Zero points are taken off later; what is not 4 bits wide has no table.
+                _ => nibble as i8,
             };
             *weight = code as u8 ^ S::FLIP;
         }
@@ -157,6 +157,7 @@ impl<'a> Grouped<'a> {
         let (streams, factor) = (rows.map(|row| self.scales.row(row)), self.factor);
         let repeat = self.units.repeat;
         match self.scale {
+            ScaleType::F32 => side_by_side(streams, repeat, out, |bytes| f32::from_le_bytes(bytes) * factor),
             ScaleType::F16 => {
                 side_by_side(streams, repeat, out, |bytes| f16_to_f32(u16::from_le_bytes(bytes)) * factor)
             }

@@ -1,6 +1,6 @@
 //! Products have the same bits however many are computed together and whichever path reads the weight.
 
-use marlin_format::{FORMATS, Layout};
+use marlin_format::FORMATS;
 
 use super::{Activation, Isa, Scratch};
 use crate::{
@@ -94,11 +94,11 @@ fn instruction_sets_agree() {
 }
 
 #[test]
-fn dense_weights_always_meet_f32_activations() {
+fn weights_without_integer_codes_always_meet_f32_activations() {
     for format in FORMATS {
         let weight = Random::new(7).weight(*format, 1, 256).unwrap();
-        let dense = matches!(format.layout(), Layout::Dense { .. });
-        assert_eq!(Product::forms(&weight, true).f32, dense, "{}", format.name());
+        let integers = format.layout().has_integers();
+        assert_eq!(Product::forms(&weight, true).f32, !integers, "{}", format.name());
         assert!(Product::forms(&weight, false).f32);
     }
 }

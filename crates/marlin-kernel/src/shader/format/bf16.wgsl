@@ -1,6 +1,7 @@
 // Values in bfloat16, the upper half of an f32: a block of 32 columns in 64 bytes, in order.
 // Bindings: 4 codes. One integer operation for each value.
 
+//#import shader/format/no_codebook
 @group(0) @binding(4) var<storage, read> codes: array<vec4<u32>>;
 
 // A value is CODE_UNIT times what `values8` gives.

@@ -1,6 +1,7 @@
 // Values in IEEE single: a block of 32 columns in 128 bytes, in order.
 // Bindings: 4 codes.
 
+//#import shader/format/no_codebook
 @group(0) @binding(4) var<storage, read> codes: array<vec4<u32>>;
 
 // A value is CODE_UNIT times what `values8` gives.

@@ -5,6 +5,7 @@
 // A byte under the bits of 2^23 is the f32 2^23 + byte: no conversion from integers, which GPUs do slowly.
 // Bindings: 4 codes. Two integer operations and a subtraction for each code.
 
+//#import shader/format/no_codebook
 @group(0) @binding(4) var<storage, read> codes: array<vec4<u32>>;
 
 // A code is CODE_UNIT times what `values8` gives.

@@ -8,6 +8,7 @@
 //
 // Bindings: 4 codes. Eight integer operations for eight codes.
 
+//#import shader/format/no_codebook
 @group(0) @binding(4) var<storage, read> codes: array<vec2<u32>>;
 
 // A code is CODE_UNIT times what `values8` gives.

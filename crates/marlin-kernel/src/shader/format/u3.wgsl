@@ -10,6 +10,7 @@
 //
 // Bindings: 4 codes. Twenty integer operations for eight codes.
 
+//#import shader/format/no_codebook
 @group(0) @binding(4) var<storage, read> codes: array<u32>;
 
 // A code is CODE_UNIT times what `values8` gives.

@@ -1,0 +1,7 @@
+// nf3: indices of 3 bits with scales in half.
+
+//#import shader/format/lut3
+//#import shader/format/scale_f16
+
+// Taken off every code, in units of codes.
+const CODE_ZERO: f32 = 0.0;
