@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use marlin_format::Weight;
 use serde_json::{Map, Value};
 
 use crate::safetensors::{INDEX_NAME, SINGLE_NAME};
-use crate::{Error, Gguf, Safetensors, Tensors, source, stored, weights};
+use crate::quantization::Quantization;
+use crate::{Error, Gguf, Ordered, Safetensors, Tensors, source, weights};
 
 /// Longest `tokenizer.json` that is read, in bytes.
 pub const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
@@ -33,6 +35,7 @@ pub struct Checkpoint {
     /// Where its side files are; `None` for a `.gguf` given by name, which brings its own metadata,
     /// while the files beside it may belong to anything.
     side: Option<PathBuf>,
+    quantization: Quantization,
 }
 
 impl Checkpoint {
@@ -44,17 +47,29 @@ impl Checkpoint {
         let facts = fs::metadata(path).map_err(|source| Error::io("open", path, source))?;
         if facts.is_dir() {
             let model = open_dir(path)?;
-            return Ok(Checkpoint { model, side: Some(path.to_owned()) });
+            return Ok(Checkpoint::beside(model, Some(path.to_owned())));
         }
         if has_extension(path, "gguf") {
-            return Ok(Checkpoint { model: Model::Gguf(Gguf::open(path)?), side: None });
+            return Ok(Checkpoint::beside(Model::Gguf(Gguf::open(path)?), None));
         }
         if has_extension(path, "safetensors") {
             let model = Model::Safetensors(Safetensors::open(path)?);
-            return Ok(Checkpoint { model, side: path.parent().map(Path::to_owned) });
+            return Ok(Checkpoint::beside(model, path.parent().map(Path::to_owned)));
         }
         let found = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Err(Error::NoModel { path: path.to_owned(), found })
+    }
+
+    fn beside(model: Model, side: Option<PathBuf>) -> Self {
+        let bare = Checkpoint { model, side, quantization: Quantization::default() };
+        // A config that cannot be read is an error of whoever asks for it.
+        let config = bare.config_json().ok().flatten().unwrap_or_default();
+        bare.with_config(&config)
+    }
+
+    /// The same tensors, as a config.json says that they were quantized.
+    pub fn with_config(self, config: &Map<String, Value>) -> Self {
+        Checkpoint { quantization: Quantization::of(config), ..self }
     }
 
     /// The container.
@@ -90,30 +105,54 @@ impl Checkpoint {
     /// `X.weight` and for the tensors of a quantized weight `X`, the whole name for any other tensor.
     /// Tensors of more than two dimensions are left out.
     pub fn weight_names(&self) -> Vec<&str> {
-        weights::names(self.tensors())
+        self.source().names()
     }
 
-    /// The matrix `name` in the format it is stored in, its bytes windows of the mapped file
-    /// (zero points, which are packed on disk, are copied). A one-dimensional tensor is one row.
+    /// The matrix `name` with the values that are stored, bit for bit: windows of the mapped file where its
+    /// layout is ours, copied otherwise. A one-dimensional tensor is one row. Columns that are stored in
+    /// another order than the model's come back in the model's, as dense f32.
     ///
     /// # Errors
     /// [`Error::NoTensor`], [`Error::Shape`], [`Error::Weight`] or [`Error::Format`].
     pub fn weight(&self, name: &str) -> Result<Weight, Error> {
-        let none = HashMap::new();
+        let natural = self.ordered_weight(name)?.natural();
+        let wrap = |source| {
+            let (file, tensor) = (self.tensors().source().to_owned(), name.to_owned());
+            Error::Format { file, tensor, source }
+        };
+        natural.map_err(wrap)
+    }
+
+    /// As [`Checkpoint::weight`], with the columns in the order they are stored in.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::weight`].
+    pub fn ordered_weight(&self, name: &str) -> Result<Ordered, Error> {
+        self.source().weight(name)
+    }
+
+    /// Rows and columns of the matrix `name`, without reading it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::weight`].
+    pub fn weight_shape(&self, name: &str) -> Result<(usize, usize), Error> {
+        self.source().shape(name)
+    }
+
+    fn source(&self) -> weights::Source<'_> {
+        static NONE: LazyLock<HashMap<String, String>> = LazyLock::new(HashMap::new);
         let formats = match &self.model {
             Model::Safetensors(model) => model.formats(),
-            Model::Gguf(_) => &none,
+            Model::Gguf(_) => &NONE,
         };
-        weights::weight(self.tensors(), formats, name)
+        weights::Source { tensors: self.tensors(), quantization: &self.quantization, formats }
     }
 
     /// Lets the system take back the memory that reading the weight `name` took: with this, streaming
     /// through a model holds one tensor, whatever the model's size. It can be read again.
     pub fn release(&self, name: &str) {
-        let tensors = self.tensors();
-        tensors.release(name);
-        for part in [stored::DENSE, stored::PACKED, stored::SCALE, stored::ZERO_POINT] {
-            tensors.release(&format!("{name}.{part}"));
+        for suffix in self.source().suffixes(name) {
+            self.tensors().release(&format!("{name}{suffix}"));
         }
     }
 
@@ -159,7 +198,7 @@ impl Checkpoint {
 /// A checkpoint without side files.
 impl From<Model> for Checkpoint {
     fn from(model: Model) -> Self {
-        Checkpoint { model, side: None }
+        Checkpoint::beside(model, None)
     }
 }
 

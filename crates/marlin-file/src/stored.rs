@@ -28,15 +28,13 @@ pub(crate) struct Stored {
     pub shape: Vec<usize>,
 }
 
-pub(crate) const DENSE: &str = "weight";
-pub(crate) const PACKED: &str = "weight_packed";
-pub(crate) const SCALE: &str = "weight_scale";
-pub(crate) const ZERO_POINT: &str = "weight_zero_point";
-pub(crate) const CODEBOOK: &str = "weight_codebook";
-pub(crate) const GLOBAL_SCALE: &str = "weight_global_scale";
-pub(crate) const SHAPE: &str = "weight_shape";
-/// Activation order, which is not read.
-pub(crate) const GROUP_INDEX: &str = "weight_g_idx";
+const DENSE: &str = "weight";
+const PACKED: &str = "weight_packed";
+const SCALE: &str = "weight_scale";
+const ZERO_POINT: &str = "weight_zero_point";
+const CODEBOOK: &str = "weight_codebook";
+const GLOBAL_SCALE: &str = "weight_global_scale";
+const SHAPE: &str = "weight_shape";
 
 /// The tensors of a weight; `None` for a dense format that no file dtype stores.
 pub(crate) fn stored(format: &dyn Format, rows: usize, cols: usize) -> Option<Vec<Stored>> {
@@ -45,6 +43,12 @@ pub(crate) fn stored(format: &dyn Format, rows: usize, cols: usize) -> Option<Ve
     let shape = part(Part::Shape, SHAPE, Dtype::I64, vec![2]);
     let Layout::Grouped { code, group, scale, zero, tensor_scale } = layout else {
         return match layout {
+            Layout::Affine { .. } => {
+                let words = vec![rows, layout.code_bytes(cols) / 4];
+                let pairs = vec![rows, 2 * layout.groups(cols)];
+                let scales = part(Part::Scales, SCALE, Dtype::F32, pairs);
+                Some(vec![part(Part::Codes, PACKED, Dtype::I32, words), scales, shape])
+            }
             Layout::Dense { .. } => {
                 let dtype = Dtype::of_dense_format(format.name())?;
                 Some(vec![part(Part::Codes, DENSE, dtype, vec![rows, cols])])

@@ -1,54 +1,86 @@
 //! Tensors to weights: finds the tensors of a matrix, checks each against its format, and hands out
 //! a [`Weight`] over the mapped bytes.
 
-mod foreign;
-
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use marlin_format::{Format, Layout, Parts, Weight, by_name};
+use marlin_format::{Layout, Parts, Weight, by_name};
 
-use crate::stored::{self, Part};
-use crate::{Dtype, Error, TensorView, Tensors};
+use crate::quantization::Quantization;
+use crate::schemes::{Ordered, SCHEMES, Stored};
+use crate::{Error, TensorView, Tensors};
 
-/// See [`crate::Checkpoint::weight_names`].
-pub(crate) fn names(tensors: &Tensors) -> Vec<&str> {
-    let packed = |base: &str| tensors.find(&join(base, stored::PACKED)).is_some();
-    let len_of_name = |tensor: &TensorView| -> Option<usize> {
-        let matrix = (1..=2).contains(&tensor.shape.len());
-        let name = tensor.name.as_str();
-        let (base, suffix) = name.rsplit_once('.').unwrap_or(("", name));
-        match suffix {
-            stored::PACKED => Some(base.len()),
-            stored::DENSE if matrix && !base.is_empty() => Some(base.len()),
-            stored::SCALE | stored::ZERO_POINT | stored::CODEBOOK | stored::GLOBAL_SCALE | stored::SHAPE
-                if packed(base) =>
-            {
-                None
-            }
-            _ => matrix.then_some(name.len()),
-        }
-    };
-    tensors.iter().filter_map(|tensor| len_of_name(tensor).map(|len| &tensor.name[..len])).collect()
+/// What follows the name of a dense weight.
+const DENSE: &str = ".weight";
+
+/// The tensors of a checkpoint with what is known of them besides.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub tensors: &'a Tensors,
+    pub quantization: &'a Quantization,
+    /// Weight name to format name, of our own files.
+    pub formats: &'a HashMap<String, String>,
 }
 
-/// See [`crate::Checkpoint::weight`].
-pub(crate) fn weight(
-    tensors: &Tensors,
-    formats: &HashMap<String, String>,
-    name: &str,
-) -> Result<Weight, Error> {
-    if let Some(packed) = tensors.find(&join(name, stored::PACKED)) {
-        let found = Found { tensors, name, packed };
-        return found.weight(formats.get(name).map(String::as_str));
+impl<'a> Source<'a> {
+    fn stored(self, name: &'a str) -> Stored<'a> {
+        let Source { tensors, quantization, formats } = self;
+        Stored { tensors, name, quantization, formats }
     }
-    let tensor = by_either_name(tensors, name)?;
-    let (rows, cols) = match tensor.shape[..] {
-        [cols] if cols > 0 => (1, cols),
-        [rows, cols] if rows > 0 && cols > 0 => (rows, cols),
-        _ => return Err(shape_error(tensors, tensor, "one or two dimensions, none of them 0")),
-    };
-    whole(tensors, tensor, rows, cols, tensor.data.clone())
+
+    /// See [`crate::Checkpoint::weight_names`].
+    pub fn names(self) -> Vec<&'a str> {
+        self.tensors.iter().filter_map(|tensor| self.name_of(tensor)).collect()
+    }
+
+    /// The name of the weight that `tensor` stands for in the list; `None` for a part of another, and for
+    /// more than two dimensions.
+    fn name_of(self, tensor: &'a TensorView) -> Option<&'a str> {
+        let name = tensor.name.as_str();
+        for scheme in SCHEMES {
+            let split = |suffix: &&str| Some((name.strip_suffix(suffix)?, suffix == &scheme.suffixes[0]));
+            let Some((base, first)) = scheme.suffixes.iter().find_map(split) else { continue };
+            if self.stored(base).scheme().is_some_and(|found| std::ptr::eq(found, scheme)) {
+                return first.then_some(base);
+            }
+        }
+        let matrix = (1..=2).contains(&tensor.shape.len());
+        let base = name.strip_suffix(DENSE).filter(|base| !base.is_empty());
+        matrix.then_some(base.unwrap_or(name))
+    }
+
+    /// See [`crate::Checkpoint::weight`].
+    pub fn weight(self, name: &'a str) -> Result<Ordered, Error> {
+        let stored = self.stored(name);
+        if let Some(scheme) = stored.scheme() {
+            return (scheme.read)(&stored);
+        }
+        let tensor = by_either_name(self.tensors, name)?;
+        let (rows, cols) = plain_shape(self.tensors, tensor)?;
+        Ok(whole(self.tensors, tensor, rows, cols, tensor.data.clone())?.into())
+    }
+
+    /// See [`crate::Checkpoint::weight_shape`].
+    pub fn shape(self, name: &'a str) -> Result<(usize, usize), Error> {
+        let stored = self.stored(name);
+        match stored.scheme() {
+            Some(scheme) => (scheme.shape)(&stored),
+            None => plain_shape(self.tensors, by_either_name(self.tensors, name)?),
+        }
+    }
+
+    /// The suffixes of the tensors that the weight `name` is stored in.
+    pub fn suffixes(self, name: &'a str) -> &'static [&'static str] {
+        self.stored(name).scheme().map_or(&["", DENSE], |scheme| scheme.suffixes)
+    }
+}
+
+fn plain_shape(tensors: &Tensors, tensor: &TensorView) -> Result<(usize, usize), Error> {
+    match tensor.shape[..] {
+        [cols] if cols > 0 => Ok((1, cols)),
+        [rows, cols] if rows > 0 && cols > 0 => Ok((rows, cols)),
+        _ => Err(shape_error(tensors, tensor, "one or two dimensions, none of them 0")),
+    }
 }
 
 /// See [`crate::Checkpoint::expert_weight`].
@@ -90,13 +122,9 @@ pub fn check_finite(file: &str, name: &str, weight: &Weight) -> Result<(), Error
     Ok(())
 }
 
-fn join(base: &str, suffix: &str) -> String {
-    format!("{base}.{suffix}")
-}
-
 /// `name.weight`, or else `name` itself.
 fn by_either_name<'a>(tensors: &'a Tensors, name: &str) -> Result<&'a TensorView, Error> {
-    let full = join(name, stored::DENSE);
+    let full = format!("{name}{DENSE}");
     tensors.find(&full).or_else(|| tensors.find(name)).ok_or_else(|| tensors.missing(&full))
 }
 
@@ -128,142 +156,4 @@ fn whole(
     let error = format_error(tensors, &tensor.name);
     let format = by_name(format).map_err(&error)?;
     Weight::new(format, rows, cols, Parts::codes_only(data)).map_err(error)
-}
-
-/// A quantized weight whose `weight_packed` was found.
-struct Found<'a> {
-    tensors: &'a Tensors,
-    name: &'a str,
-    packed: &'a TensorView,
-}
-
-impl<'a> Found<'a> {
-    fn part(&self, suffix: &str) -> Option<&'a TensorView> {
-        self.tensors.find(&join(self.name, suffix))
-    }
-
-    /// A part that must be there.
-    fn need(&self, suffix: &str) -> Result<&'a TensorView, Error> {
-        self.tensors.get(&join(self.name, suffix))
-    }
-
-    fn error(&self, suffix: &str, found: String, expected: &str) -> Error {
-        weight_error(self.tensors, &join(self.name, suffix), found, expected.to_owned())
-    }
-
-    /// Assembles the weight in the format `known`, or in the one its tensors show.
-    fn weight(&self, known: Option<&str>) -> Result<Weight, Error> {
-        if self.part(stored::GROUP_INDEX).is_some() {
-            return Err(self.error(stored::GROUP_INDEX, "activation order".into(), "columns in order"));
-        }
-        let (rows, cols) = self.rows_and_cols()?;
-        let (format, scales) = match known {
-            Some(name) => (by_name(name).map_err(format_error(self.tensors, self.name))?, None),
-            None => self.infer(rows, cols)?,
-        };
-        let parts = self.parts(format, rows, cols, scales)?;
-        Weight::new(format, rows, cols, parts).map_err(format_error(self.tensors, self.name))
-    }
-
-    /// Rows from the codes; columns from `weight_shape`, or else two a byte. Both are small enough
-    /// for the bytes there are.
-    fn rows_and_cols(&self) -> Result<(usize, usize), Error> {
-        let [rows, width] = self.packed.shape[..] else {
-            return Err(shape_error(self.tensors, self.packed, "two dimensions"));
-        };
-        if rows == 0 || width == 0 {
-            return Err(shape_error(self.tensors, self.packed, "no dimension of 0"));
-        }
-        let row_bytes = self.packed.data.len() / rows;
-        let Some(shape) = self.part(stored::SHAPE) else {
-            if self.packed.dtype != Dtype::U8 {
-                return Err(self.tensors.missing(&join(self.name, stored::SHAPE)));
-            }
-            return Ok((rows, row_bytes * 2));
-        };
-        let numbers = match (shape.dtype, shape.data.len()) {
-            (Dtype::I64, 16) => integers::<8>(&shape.data, i64::from_le_bytes),
-            (Dtype::I32, 8) => integers::<4>(&shape.data, |bytes| i32::from_le_bytes(bytes).into()),
-            _ => return Err(self.error(stored::SHAPE, describe(shape), "I64 [2]")),
-        };
-        // A code has at least one bit.
-        let most = row_bytes * 8;
-        let fits = |cols: &usize| (1..=most).contains(cols);
-        match (usize::try_from(numbers[0]), usize::try_from(numbers[1]).ok().filter(fits)) {
-            (Ok(found), Some(cols)) if found == rows => Ok((rows, cols)),
-            _ => {
-                let expected = format!("[{rows}, 1 to {most}] for {}", describe(self.packed));
-                Err(self.error(stored::SHAPE, format!("{numbers:?}"), &expected))
-            }
-        }
-    }
-
-    /// Collects the parts that `format` needs, each of the dtype and shape it needs; `scales` stands
-    /// in for `weight_scale` where another writer's scales had to be converted.
-    fn parts(
-        &self,
-        format: &'static dyn Format,
-        rows: usize,
-        cols: usize,
-        scales: Option<Bytes>,
-    ) -> Result<Parts, Error> {
-        let bad = || self.error(stored::PACKED, describe(self.packed), "a format with packed codes");
-        let layout = format.layout();
-        let mut parts = Parts::codes_only(Bytes::new());
-        if matches!(layout, Layout::Dense { .. }) {
-            return Err(bad());
-        }
-        for expected in stored::stored(format, rows, cols).ok_or_else(bad)? {
-            if expected.part == Part::Shape || (expected.part == Part::Scales && scales.is_some()) {
-                continue;
-            }
-            let tensor = self.need(expected.suffix)?;
-            let scalar = expected.part == Part::TensorScale && tensor.data.len() == 4;
-            if tensor.dtype != expected.dtype || (tensor.shape != expected.shape && !scalar) {
-                let expected =
-                    format!("{} {:?} for {} [{rows}, {cols}]", expected.dtype, expected.shape, format.name());
-                return Err(weight_error(self.tensors, &tensor.name, describe(tensor), expected));
-            }
-            match expected.part {
-                Part::Codes => parts.codes = tensor.data.clone(),
-                Part::Scales => parts.scales = tensor.data.clone(),
-                Part::Zeros => {
-                    let Layout::Grouped { code, .. } = layout else { return Err(bad()) };
-                    let groups = layout.groups(cols);
-                    parts.zeros = stored::unpack_zeros(&tensor.data, rows, groups, code.bits()).into();
-                }
-                Part::Codebook => {
-                    let (values, _) = tensor.data.as_chunks::<4>();
-                    parts.codebook = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-                }
-                Part::TensorScale => parts.tensor_scale = self.multiplier(tensor)?,
-                Part::Shape => {}
-            }
-        }
-        if let Some(scales) = scales {
-            parts.scales = scales;
-        }
-        Ok(parts)
-    }
-
-    /// The tensor scale of memory: the reciprocal of the stored divisor.
-    fn multiplier(&self, tensor: &TensorView) -> Result<f32, Error> {
-        let (values, _) = tensor.data.as_chunks::<4>();
-        let divisor = values.first().map_or(0.0, |bytes| f32::from_le_bytes(*bytes));
-        let multiplier = divisor.recip();
-        if !(divisor.is_finite() && divisor > 0.0 && multiplier.is_finite()) {
-            let expected = "a finite divisor above 0".to_owned();
-            return Err(weight_error(self.tensors, &tensor.name, divisor.to_string(), expected));
-        }
-        Ok(multiplier)
-    }
-}
-
-/// `F16 [64, 15]`.
-fn describe(tensor: &TensorView) -> String {
-    format!("{} {:?}", tensor.dtype, tensor.shape)
-}
-
-fn integers<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> i64) -> Vec<i64> {
-    bytes.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
 }

@@ -44,6 +44,14 @@ pub enum Error {
         /// What they must be a multiple of.
         multiple: usize,
     },
+    /// Groups of another program are not made of ours.
+    #[error("groups of {found} columns, expected a multiple of {multiple}, or one group a row")]
+    GroupSize {
+        /// Columns of a group.
+        found: usize,
+        /// What they must be a multiple of.
+        multiple: usize,
+    },
     /// A value to encode is NaN or infinite.
     #[error("row {row}, column {col}: {value}, expected a finite value")]
     NotFinite {

@@ -1,99 +1,21 @@
-//! GGUF blocks of 32 rearranged into separate streams, and back: every value stays as it is.
+//! Other programs' layouts rearranged into ours: bits move, every value stays as it is.
 //!
-//! | blocks | streams | codes |
-//! |---|---|---|
-//! | `q4_0` | `int4-sym-g32` | nibbles move |
-//! | `q8_0` | `int8-g32` | 128 added to each byte |
-//! | `mxfp4-gguf` | `mxfp4` | nibbles move |
-//!
-//! ```text
-//!  block     | scale | 16+0 . 0 | 16+1 . 1 | 16+2 . 2 | ... | 31 . 15 |     high . low nibble
-//!
-//!  codes     | 1 . 0 | 3 . 2 | 5 . 4 | ... | 31 . 30 |
-//!  scales    | scale |
-//! ```
+//! | from | by |
+//! |---|---|
+//! | GGUF blocks of 32 | [`separate`], and [`interleave`] back |
+//! | GPTQ: words packed down the columns | [`transpose_words`] |
+//! | AWQ: words packed along the outputs, interleaved | [`awq_to_rows`] |
+//! | any order or width of codes in a row | [`reorder`], [`widen`], [`squeeze`] |
+//! | integers with scales and zero points or offsets | [`Integers`] |
 
-use crate::{Format, Parts, Weight, by_name};
+mod awq;
+mod blocks;
+mod integers;
+mod stream;
+mod words;
 
-const PAIRS: [(&str, &str); 3] = [("q4_0", "int4-sym-g32"), ("q8_0", "int8-g32"), ("mxfp4-gguf", "mxfp4")];
-
-/// A weight in GGUF blocks as streams, bytes copied. `None` if the format has no such twin.
-pub fn separate(weight: &Weight) -> Option<Weight> {
-    let (_, streams) = PAIRS.iter().find(|pair| pair.0 == weight.format().name())?;
-    let streams = by_name(streams).ok()?;
-    let shape = Shape::of(streams);
-    let blocks = weight.parts().codes.chunks_exact(shape.scale + shape.codes);
-    let mut codes = vec![0; blocks.len() * shape.codes];
-    let mut scales = vec![0; blocks.len() * shape.scale];
-    let out = codes.chunks_exact_mut(shape.codes).zip(scales.chunks_exact_mut(shape.scale));
-    for (block, (codes, scale)) in blocks.zip(out) {
-        let (from_scale, from) = block.split_at(shape.scale);
-        scale.copy_from_slice(from_scale);
-        if shape.codes == 32 {
-            flip(from, codes);
-        } else {
-            halves_to_pairs(from, codes);
-        }
-    }
-    let parts = Parts { scales: scales.into(), ..Parts::codes_only(codes.into()) };
-    Weight::new(streams, weight.rows(), weight.cols(), parts).ok()
-}
-
-/// The inverse of [`separate`]. `None` if the format has no such twin, or the columns are no
-/// multiple of 32.
-pub fn interleave(weight: &Weight) -> Option<Weight> {
-    let (blocks, _) = PAIRS.iter().find(|pair| pair.1 == weight.format().name())?;
-    if !weight.cols().is_multiple_of(32) {
-        return None;
-    }
-    let shape = Shape::of(weight.format());
-    let parts = weight.parts();
-    let mut out = vec![0; parts.scales.len() / shape.scale * (shape.scale + shape.codes)];
-    let from = parts.codes.chunks_exact(shape.codes).zip(parts.scales.chunks_exact(shape.scale));
-    for (block, (codes, scale)) in out.chunks_exact_mut(shape.scale + shape.codes).zip(from) {
-        let (to_scale, to) = block.split_at_mut(shape.scale);
-        to_scale.copy_from_slice(scale);
-        if shape.codes == 32 {
-            flip(codes, to);
-        } else {
-            pairs_to_halves(codes, to);
-        }
-    }
-    Weight::new(by_name(blocks).ok()?, weight.rows(), weight.cols(), Parts::codes_only(out.into())).ok()
-}
-
-/// Bytes of the scale and the codes of 32 columns.
-struct Shape {
-    scale: usize,
-    codes: usize,
-}
-
-impl Shape {
-    fn of(streams: &dyn Format) -> Self {
-        let layout = streams.layout();
-        Shape { scale: layout.scale_bytes(32), codes: layout.code_bytes(32) }
-    }
-}
-
-/// Signed bytes to bytes with 128 added, or back.
-fn flip(from: &[u8], to: &mut [u8]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = from ^ 0x80;
-    }
-}
-
-fn halves_to_pairs(from: &[u8], to: &mut [u8]) {
-    for j in 0..8 {
-        let (a, b) = (from[2 * j], from[2 * j + 1]);
-        to[j] = a & 15 | b << 4;
-        to[8 + j] = a >> 4 | b & 0xf0;
-    }
-}
-
-fn pairs_to_halves(from: &[u8], to: &mut [u8]) {
-    for j in 0..8 {
-        let (low, high) = (from[j], from[8 + j]);
-        to[2 * j] = low & 15 | high << 4;
-        to[2 * j + 1] = low >> 4 | high & 0xf0;
-    }
-}
+pub use awq::{awq_from_rows, awq_to_rows};
+pub use blocks::{interleave, separate};
+pub use integers::{Integers, Offsets};
+pub use stream::{read_stream, reorder, row_bytes, squeeze, widen, write_stream};
+pub use words::transpose_words;

@@ -245,7 +245,7 @@ fn largest_error(format: &dyn Format, tensor_scale: f32) -> (f32, f32) {
         // The opposite extreme is clipped by a whole step.
         Layout::Grouped { code: Code::Int4, .. } => (1.0 / 8.0 + scale_rounding, 8.0 * half_step),
         Layout::Grouped { code: Code::Int8, .. } => (1.0 / 128.0 + scale_rounding, 128.0 * half_step),
-        Layout::Grouped { .. } | Layout::Blocks { .. } => (f32::INFINITY, 0.0),
+        Layout::Grouped { .. } | Layout::Affine { .. } | Layout::Blocks { .. } => (f32::INFINITY, 0.0),
     }
 }
 

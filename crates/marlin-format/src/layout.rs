@@ -85,6 +85,9 @@ impl ScaleType {
     }
 }
 
+/// Bytes of an f32 scale and an f32 offset.
+const PAIR_BYTES: usize = 8;
+
 /// The shape of a row's storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -105,6 +108,13 @@ pub enum Layout {
         zero: bool,
         /// Whether the tensor has an f32 scale of its own.
         tensor_scale: bool,
+    },
+    /// Separate streams of codes and of f32 pairs, scale and offset.
+    Affine {
+        /// The code of one value: 4 bits without a zero point, or 8 bits.
+        code: Code,
+        /// Columns that share a pair: a multiple of 16.
+        group: usize,
     },
     /// Blocks of `bytes` bytes that hold `values` values, scales inside (GGUF).
     Blocks {
@@ -147,7 +157,9 @@ impl Layout {
     pub const fn group(&self) -> usize {
         match *self {
             Layout::Dense { .. } => 0,
-            Layout::Grouped { group, .. } | Layout::Blocks { group, .. } => group,
+            Layout::Grouped { group, .. }
+            | Layout::Affine { group, .. }
+            | Layout::Blocks { group, .. } => group,
         }
     }
 
@@ -163,7 +175,9 @@ impl Layout {
     pub const fn code_bytes(&self, cols: usize) -> usize {
         match *self {
             Layout::Dense { bytes } => cols * bytes,
-            Layout::Grouped { code, .. } => (cols * code.bits()).div_ceil(32) * 4,
+            Layout::Grouped { code, .. } | Layout::Affine { code, .. } => {
+                (cols * code.bits()).div_ceil(32) * 4
+            }
             Layout::Blocks { values, bytes, .. } => cols / values * bytes,
         }
     }
@@ -172,6 +186,7 @@ impl Layout {
     pub const fn scale_bytes(&self, cols: usize) -> usize {
         match *self {
             Layout::Grouped { group, scale, .. } => cols.div_ceil(group) * scale.bytes(),
+            Layout::Affine { group, .. } => cols.div_ceil(group) * PAIR_BYTES,
             Layout::Dense { .. } | Layout::Blocks { .. } => 0,
         }
     }
@@ -201,6 +216,7 @@ impl Layout {
                 let per_group = 8 * scale.bytes() + zero_bits;
                 code.bits() as f64 + per_group as f64 / group as f64
             }
+            Layout::Affine { code, group } => code.bits() as f64 + 8.0 * PAIR_BYTES as f64 / group as f64,
             Layout::Blocks { values, bytes, .. } => 8.0 * bytes as f64 / values as f64,
         }
     }

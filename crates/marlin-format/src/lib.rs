@@ -16,6 +16,7 @@
 //! | `nf4` `nf3` `nf2` | 4, 3, 2 bits into a codebook | 64 | f16 |
 //! | `lut4` `lut4-g32` | 4 bits into any codebook | 64, 32 | f32 |
 //! | `bf16` `f16` `f32` | dense | | |
+//! | `affine4` `affine8`, `-g64` `-g32` `-g16`, read only | unsigned 4, signed 8 bits | 128, 64, 32, 16 | f32, and f32 offset |
 //! | `q4_0` ... `q6_k` `mxfp4-gguf` | GGUF's blocks, read only | 16, 32 | inside the block |
 //!
 //! A grouped format keeps three streams per row, each starting on a byte of its own:
@@ -39,6 +40,7 @@
 
 #![forbid(unsafe_code)]
 
+mod affine;
 mod codes;
 mod dense;
 mod error;
@@ -95,8 +97,8 @@ pub struct Unpacked<'a> {
     pub codes: &'a mut [i8],
     /// f32 scale of each group, tensor scale included; length `ceil(cols / group)`.
     pub scales: &'a mut [f32],
-    /// f32 offset of each group, same length as `scales`: 0 but for the GGUF formats with a minimum
-    /// (`q4_1`, `q5_1`, `q2_k`, `q4_k`, `q5_k`).
+    /// f32 offset of each group, same length as `scales`: 0 but for `affine4`, `affine8` and the GGUF
+    /// formats with a minimum (`q4_1`, `q5_1`, `q2_k`, `q4_k`, `q5_k`).
     pub offsets: &'a mut [f32],
 }
 
@@ -188,6 +190,14 @@ pub static FORMATS: &[&dyn Format] = &[
     &dense::BF16,
     &dense::F16,
     &dense::F32,
+    &affine::AFFINE4,
+    &affine::AFFINE4_G64,
+    &affine::AFFINE4_G32,
+    &affine::AFFINE4_G16,
+    &affine::AFFINE8,
+    &affine::AFFINE8_G64,
+    &affine::AFFINE8_G32,
+    &affine::AFFINE8_G16,
     &gguf::Q4_0,
     &gguf::Q4_1,
     &gguf::Q5_0,

@@ -3,10 +3,10 @@
 use crate::{Format, Layout, Row, Unpacked};
 
 /// Columns taken apart at a time: a multiple of every group and block.
-const SPAN: usize = 256;
+pub const SPAN: usize = 256;
 
 /// Smallest group of any format.
-const MIN_GROUP: usize = 16;
+pub const MIN_GROUP: usize = 16;
 
 /// Writes `scale * code + offset` for every column.
 pub fn decode(format: &dyn Format, row: Row<'_>, out: &mut [f32]) {

@@ -152,6 +152,8 @@ impl Order {
                 };
                 (codes, scales, group)
             }
+            Layout::Affine { code: Code::Int8, group } => (Codes::S8, Scales::F32Offset, group),
+            Layout::Affine { group, .. } => (Codes::U4, Scales::F32Offset, group),
             Layout::Blocks { values, bytes, group } => {
                 let (codes, scales) = blocks::kinds(format, values, bytes, group);
                 (codes, scales, group)
@@ -208,7 +210,7 @@ impl Order {
     pub(crate) fn codes_row(self, weight: &Weight, row: usize, out: &mut [u8]) {
         match weight.layout() {
             Layout::Blocks { .. } => blocks::codes_row(self, weight, row, out),
-            Layout::Dense { .. } | Layout::Grouped { .. } => self.write_codes(weight.row(row).codes, out),
+            _ => self.write_codes(weight.row(row).codes, out),
         }
     }
 

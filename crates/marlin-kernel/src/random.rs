@@ -67,6 +67,14 @@ impl Random {
                     (0..rows * cols / block).flat_map(|_| pool[self.below(16)].iter().copied()).collect();
                 Weight::new(format, rows, cols, Parts::codes_only(codes.into()))
             }
+            Layout::Affine { .. } => {
+                let layout = format.layout();
+                let codes: Vec<u8> = (0..rows * layout.code_bytes(cols)).map(|_| self.bits() as u8).collect();
+                let mut single = || (0.2 * scale * self.normal()).to_le_bytes();
+                let scales: Vec<u8> = (0..rows * layout.scale_bytes(cols) / 4).flat_map(|_| single()).collect();
+                let parts = Parts { scales: scales.into(), ..Parts::codes_only(codes.into()) };
+                Weight::new(format, rows, cols, parts)
+            }
             Layout::Dense { .. } | Layout::Grouped { .. } => {
                 let values: Vec<f32> = (0..rows * cols).map(|_| scale * self.normal()).collect();
                 let how = Rounding { search: ScaleSearch::Absmax, importance: None };

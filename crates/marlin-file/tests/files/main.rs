@@ -5,6 +5,7 @@ mod checkpoint;
 mod config;
 mod disk_full;
 mod gguf;
+mod imports;
 mod metadata;
 mod quantized;
 mod safetensors;

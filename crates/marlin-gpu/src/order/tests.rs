@@ -161,6 +161,8 @@ fn formats_keep_their_width() {
         ("bf16", Codes::Bf16, Scales::None, 32),
         ("f16", Codes::F16, Scales::None, 32),
         ("f32", Codes::F32, Scales::None, 32),
+        ("affine4-g64", Codes::U4, Scales::F32Offset, 64),
+        ("affine8-g16", Codes::S8, Scales::F32Offset, 16),
         ("q4_0", Codes::S4, Scales::F16, 32),
         ("q4_1", Codes::U4, Scales::F32Offset, 32),
         ("q5_0", Codes::S8, Scales::F16, 32),

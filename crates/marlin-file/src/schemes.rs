@@ -1,0 +1,137 @@
+//! How programs store a quantized weight in safetensors: one row of [`SCHEMES`] a way, one file each.
+//!
+//! | scheme | tensors of the weight X |
+//! |---|---|
+//! | compressed-tensors, and ours | `X.weight_packed`, `.weight_scale`, `.weight_zero_point`, ... |
+//! | GPTQ, AWQ | `X.qweight`, `.qzeros`, `.scales`, `.g_idx` |
+//!
+//! The tensors say nearly everything; what they do not (which GPTQ version counts zero points from 1)
+//! is in config.json.
+
+mod awq;
+mod gptq;
+mod order;
+mod packed;
+mod values;
+
+use std::collections::HashMap;
+
+use marlin_format::Weight;
+
+use crate::quantization::Quantization;
+use crate::{Dtype, Error, TensorView, Tensors};
+
+/// A way to store a weight.
+pub(crate) struct Scheme {
+    /// What follows the weight's name: the first tensor is always there and gives the weight its place
+    /// among the others.
+    pub suffixes: &'static [&'static str],
+    /// Whether the weight, whose first tensor is there, is stored in this way.
+    pub shows: fn(&Stored<'_>) -> bool,
+    /// Rows and columns.
+    pub shape: fn(&Stored<'_>) -> Result<(usize, usize), Error>,
+    /// The weight, and the order of its columns.
+    pub read: fn(&Stored<'_>) -> Result<Ordered, Error>,
+}
+
+/// All ways, the first that shows wins.
+pub(crate) static SCHEMES: &[Scheme] = &[packed::PACKED_WEIGHT, awq::AWQ, gptq::GPTQ];
+
+/// A weight whose columns may have been put in another order, so that those of a group are neighbours.
+#[derive(Clone, Debug)]
+pub struct Ordered {
+    /// The weight: its column `j` is column `order[j]` of the model's.
+    pub weight: Weight,
+    /// The order; `None` if it is the model's.
+    pub order: Option<Vec<u32>>,
+}
+
+impl Ordered {
+    /// The weight with its columns in the model's order: dense f32 where they had another.
+    ///
+    /// # Errors
+    /// None but a bug's.
+    pub fn natural(self) -> Result<Weight, marlin_format::Error> {
+        let Some(order) = self.order else { return Ok(self.weight) };
+        let (rows, cols) = (self.weight.rows(), self.weight.cols());
+        let (mut values, mut row) = (vec![0.0; rows * cols], vec![0.0; cols]);
+        for (at, out) in values.chunks_exact_mut(cols.max(1)).enumerate() {
+            self.weight.decode_row(at, &mut row);
+            order.iter().zip(&row).for_each(|(&col, value)| out[col as usize] = *value);
+        }
+        Weight::from_f32(rows, cols, &values)
+    }
+}
+
+impl From<Weight> for Ordered {
+    fn from(weight: Weight) -> Self {
+        Ordered { weight, order: None }
+    }
+}
+
+/// The tensors of one weight, and errors about them.
+#[derive(Clone, Copy)]
+pub(crate) struct Stored<'a> {
+    pub tensors: &'a Tensors,
+    pub name: &'a str,
+    pub quantization: &'a Quantization,
+    /// Weight name to format name, of our own files.
+    pub formats: &'a HashMap<String, String>,
+}
+
+impl<'a> Stored<'a> {
+    /// The scheme of the weight, if its first tensor is there.
+    pub fn scheme(&self) -> Option<&'static Scheme> {
+        SCHEMES.iter().find(|scheme| self.part(scheme.suffixes[0]).is_some() && (scheme.shows)(self))
+    }
+
+    /// The tensor with this suffix.
+    pub fn part(&self, suffix: &str) -> Option<&'a TensorView> {
+        self.tensors.find(&self.full(suffix))
+    }
+
+    /// A tensor that must be there.
+    pub fn need(&self, suffix: &str) -> Result<&'a TensorView, Error> {
+        self.tensors.get(&self.full(suffix))
+    }
+
+    /// A tensor of one of these dtypes and as many dimensions as `expected` shows, none of them 0.
+    pub fn typed<const N: usize>(
+        &self,
+        suffix: &str,
+        dtypes: &[Dtype],
+        expected: &str,
+    ) -> Result<(&'a TensorView, [usize; N]), Error> {
+        let tensor = self.need(suffix)?;
+        match <[usize; N]>::try_from(&tensor.shape[..]) {
+            Ok(shape) if dtypes.contains(&tensor.dtype) && !shape.contains(&0) => Ok((tensor, shape)),
+            _ => Err(self.error(suffix, describe(tensor), expected)),
+        }
+    }
+
+    /// A tensor of the wrong shape.
+    pub fn shape_error(&self, tensor: &TensorView, expected: &'static str) -> Error {
+        let (file, name) = (self.tensors.source().to_owned(), tensor.name.clone());
+        Error::Shape { file, tensor: name, found: tensor.shape.clone(), expected }
+    }
+
+    fn full(&self, suffix: &str) -> String {
+        format!("{}{suffix}", self.name)
+    }
+
+    /// What is wrong with a tensor.
+    pub fn error(&self, suffix: &str, found: impl Into<String>, expected: impl Into<String>) -> Error {
+        let (file, tensor) = (self.tensors.source().to_owned(), self.full(suffix));
+        Error::Weight { file, tensor, found: found.into(), expected: expected.into() }
+    }
+
+    /// Wraps what the format says of the weight.
+    pub fn format_error(&self, source: marlin_format::Error) -> Error {
+        Error::Format { file: self.tensors.source().to_owned(), tensor: self.name.to_owned(), source }
+    }
+}
+
+/// `F16 [64, 15]`.
+pub(crate) fn describe(tensor: &TensorView) -> String {
+    format!("{} {:?}", tensor.dtype, tensor.shape)
+}
