@@ -200,6 +200,7 @@ impl State {
             Op::GatedMul { gate, up, activation, out } => rows.gated_mul(*activation, gate, up, out),
             Op::Add { x, out } => rows.add(x, out),
             Op::Hadamard { x, block, out } => rows.hadamard(x, *block, out),
+            Op::Permute { x, order, out } => rows.permute(x, order, out),
             Op::MoeRoute { logits, bias, routing, experts, weights } => {
                 rows.moe_route(logits, bias.map(|id| vectors.get(id)), routing, experts, weights);
             }

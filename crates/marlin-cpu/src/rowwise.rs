@@ -120,6 +120,17 @@ impl Rowwise<'_> {
         });
     }
 
+    /// [`marlin_kernel::plan::Op::Permute`].
+    pub(crate) fn permute(&mut self, x: &View, order: &[u32], out: &View) {
+        self.buffers.update(self.threads, out.buffer, [x.buffer], |_, [x_row], out_row| {
+            for head in 0..x.heads {
+                let x = segment(x_row, x, head);
+                let pairs = segment_mut(out_row, out, head).iter_mut().zip(order);
+                pairs.for_each(|(out, &col)| *out = x[col as usize]);
+            }
+        });
+    }
+
     /// [`marlin_kernel::plan::Op::MoeRoute`]: some hundred scores a row, not worth a loop of its own.
     pub(crate) fn moe_route(
         &mut self,

@@ -8,8 +8,8 @@ use std::sync::LazyLock;
 use marlin_format::Weight;
 use serde_json::{Map, Value};
 
-use crate::safetensors::{INDEX_NAME, SINGLE_NAME};
 use crate::quantization::Quantization;
+use crate::safetensors::{INDEX_NAME, SINGLE_NAME};
 use crate::{Error, Gguf, Ordered, Safetensors, Tensors, source, weights};
 
 /// Longest `tokenizer.json` that is read, in bytes.

@@ -45,9 +45,11 @@ affine! {
 /// Scale and offset of each group.
 fn pairs(scales: &[u8]) -> impl Iterator<Item = (f32, f32)> {
     let single = |bytes: [u8; 4]| f32::from_le_bytes(bytes);
-    scales.as_chunks::<8>().0.iter().map(move |&[a, b, c, d, e, f, g, h]| {
-        (single([a, b, c, d]), single([e, f, g, h]))
-    })
+    scales
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .map(move |&[a, b, c, d, e, f, g, h]| (single([a, b, c, d]), single([e, f, g, h])))
 }
 
 impl Format for Affine {

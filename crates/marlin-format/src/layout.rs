@@ -157,9 +157,9 @@ impl Layout {
     pub const fn group(&self) -> usize {
         match *self {
             Layout::Dense { .. } => 0,
-            Layout::Grouped { group, .. }
-            | Layout::Affine { group, .. }
-            | Layout::Blocks { group, .. } => group,
+            Layout::Grouped { group, .. } | Layout::Affine { group, .. } | Layout::Blocks { group, .. } => {
+                group
+            }
         }
     }
 

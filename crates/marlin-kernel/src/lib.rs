@@ -11,6 +11,7 @@ mod compare;
 mod contract;
 mod error;
 mod kernel;
+pub mod permute;
 pub mod plan;
 mod player;
 mod random;
@@ -57,6 +58,7 @@ pub static KERNELS: &[&Kernel] = &[
     &gated_mul::KERNEL,
     &add::KERNEL,
     &hadamard::KERNEL,
+    &permute::KERNEL,
     &moe_route::KERNEL,
     &moe_experts::KERNEL,
     &gather::KERNEL,
@@ -77,6 +79,7 @@ impl Op {
             Op::GatedMul { .. } => &gated_mul::KERNEL,
             Op::Add { .. } => &add::KERNEL,
             Op::Hadamard { .. } => &hadamard::KERNEL,
+            Op::Permute { .. } => &permute::KERNEL,
             Op::MoeRoute { .. } => &moe_route::KERNEL,
             Op::MoeExperts { .. } => &moe_experts::KERNEL,
             Op::Gather { .. } => &gather::KERNEL,

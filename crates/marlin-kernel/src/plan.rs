@@ -3,6 +3,8 @@
 //! A plan is built once for a model. The number of rows, the positions and the page tables are
 //! values of each [`Batch`](crate::Batch). Steps name buffers, never memory.
 
+use std::sync::Arc;
+
 use marlin_format::Weight;
 
 /// An activation buffer of a plan.
@@ -289,6 +291,15 @@ pub enum Op {
         x: View,
         /// Columns of a block: a power of two from 2 to 256.
         block: usize,
+        /// Same heads and width as `x`.
+        out: View,
+    },
+    /// `out[j] = x[order[j]]` in each segment.
+    Permute {
+        /// Segments of `order.len()` columns.
+        x: View,
+        /// For each column of the result, its column in `x`.
+        order: Arc<[u32]>,
         /// Same heads and width as `x`.
         out: View,
     },

@@ -67,11 +67,17 @@ impl Random {
                     (0..rows * cols / block).flat_map(|_| pool[self.below(16)].iter().copied()).collect();
                 Weight::new(format, rows, cols, Parts::codes_only(codes.into()))
             }
-            Layout::Affine { .. } => {
+            Layout::Affine { code, .. } => {
                 let layout = format.layout();
                 let codes: Vec<u8> = (0..rows * layout.code_bytes(cols)).map(|_| self.bits() as u8).collect();
-                let mut single = || (0.2 * scale * self.normal()).to_le_bytes();
-                let scales: Vec<u8> = (0..rows * layout.scale_bytes(cols) / 4).flat_map(|_| single()).collect();
+                // 4-bit codes lie around 7.5, those of 8 bits around 0.
+                let (unit, middle) = if code.bits() == 4 { (0.2 * scale, 7.5) } else { (scale / 80.0, 0.0) };
+                let mut pair = || {
+                    let step = unit * (1.0 + 0.2 * self.normal());
+                    [step, 0.1 * scale * self.normal() - middle * step]
+                };
+                let pairs = (0..rows * layout.groups(cols)).flat_map(|_| pair());
+                let scales: Vec<u8> = pairs.flat_map(f32::to_le_bytes).collect();
                 let parts = Parts { scales: scales.into(), ..Parts::codes_only(codes.into()) };
                 Weight::new(format, rows, cols, parts)
             }

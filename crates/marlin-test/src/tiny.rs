@@ -149,7 +149,10 @@ impl Model {
         // As layers do whose weights were rotated before they were quantized.
         let rotated = self.buffer("rotated", hidden);
         self.plan.add_step(&format!("{label}.rotate"), Op::Hadamard { x: shared, block: 2, out: rotated });
-        self.plan.add_step(&format!("{label}.add"), Op::Add { x: rotated, out });
+        // As layers do whose columns were sorted by group.
+        let order = (0..hidden as u32).rev().collect();
+        self.plan.add_step(&format!("{label}.order"), Op::Permute { x: rotated, order, out: shared });
+        self.plan.add_step(&format!("{label}.add"), Op::Add { x: shared, out });
     }
 
     fn product(&mut self, label: &str, x: View, products: &[(WeightId, View, bool)]) {

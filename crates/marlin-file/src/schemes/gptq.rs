@@ -79,7 +79,16 @@ impl<'a> Sizes<'a> {
             let expected = format!("2, 3, 4 or 8 bits for {rows} outputs{inputs}");
             return Err(stored.error(CODES, found, expected));
         };
-        Ok(Sizes { qweight, qzeros, scales, index: index.map(|(tensor, _)| tensor), bits, rows, cols, groups })
+        Ok(Sizes {
+            qweight,
+            qzeros,
+            scales,
+            index: index.map(|(tensor, _)| tensor),
+            bits,
+            rows,
+            cols,
+            groups,
+        })
     }
 
     /// Columns of a group: as many as group 0 has, `group_size`, or what the number of groups says.

@@ -130,7 +130,9 @@ impl Integers {
                 code.bits() == self.bits && self.zeros_within(code.magnitude() as i16)
             }
             Layout::Grouped { code, scale: ScaleType::F16, zero: false, .. } => {
-                code != Code::E2m1 && code.bits() == self.bits && self.one_zero() == Some(1 << (self.bits - 1))
+                code != Code::E2m1
+                    && code.bits() == self.bits
+                    && self.one_zero() == Some(1 << (self.bits - 1))
             }
             _ => false,
         });
@@ -235,9 +237,8 @@ impl Integers {
     }
 
     fn with_pairs(&self, width: usize, codes: Bytes, pairs: &[(f32, f32)]) -> Option<Result<Weight, Error>> {
-        let format = self.format(|layout| {
-            matches!(layout, Layout::Affine { code, .. } if code.bits() == width)
-        })?;
+        let format =
+            self.format(|layout| matches!(layout, Layout::Affine { code, .. } if code.bits() == width))?;
         let pairs = self.spread(format.layout().group(), pairs);
         let scales: Vec<u8> =
             pairs.flat_map(|(scale, offset)| [scale, offset]).flat_map(f32::to_le_bytes).collect();

@@ -117,7 +117,10 @@ mod tests {
         let mut found = [0; 4];
         read_stream(3, &reorder(3, &row, &[3, 0, 2, 1]), &mut found);
         assert_eq!(found, [4, 1, 3, 2]);
-        assert_eq!(squeeze(3, &[0b10_001_000, 0, 0, 0, 0b111, 0, 0, 0], 11)[..], [0x88, 0, 0, 0xc0, 1, 0, 0, 0]);
+        assert_eq!(
+            squeeze(3, &[0b10_001_000, 0, 0, 0, 0b111, 0, 0, 0], 11)[..],
+            [0x88, 0, 0, 0xc0, 1, 0, 0, 0]
+        );
         assert_eq!(widen(3, 8, 128, &row, 4), [129, 130, 131, 132]);
     }
 }

@@ -140,6 +140,7 @@ fn is_rowwise(op: &Op) -> bool {
             | Op::GatedMul { .. }
             | Op::Add { .. }
             | Op::Hadamard { .. }
+            | Op::Permute { .. }
             | Op::Gather { .. }
             | Op::CacheWrite { .. }
     )

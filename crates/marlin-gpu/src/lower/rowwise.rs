@@ -28,6 +28,7 @@ enum Kind {
     Add,
     Gather,
     Hadamard,
+    Permute,
     CacheWrite,
 }
 
@@ -131,7 +132,7 @@ impl Lowering<'_> {
     }
 
     /// The rows, the cache and the operation of a row-wise step.
-    fn micro(&self, op: &Op) -> (Rows, Option<CacheId>, Micro) {
+    fn micro(&mut self, op: &Op) -> (Rows, Option<CacheId>, Micro) {
         let nowhere = Place { base: 0, stride: 0, head_stride: 0 };
         let micro = |kind, x: &View, out: &View| Micro {
             kind,
@@ -162,6 +163,11 @@ impl Lowering<'_> {
             Op::Hadamard { x, block, out } => {
                 let (extra, scale) = (*block as u32, (*block as f32).powf(-0.5));
                 (self.rows_of(x), None, Micro { extra, scale, ..micro(Kind::Hadamard, x, out) })
+            }
+            Op::Permute { x, order, out } => {
+                let extra = self.listing.tables.len() as u32;
+                self.listing.tables.extend_from_slice(order);
+                (self.rows_of(x), None, Micro { extra, ..micro(Kind::Permute, x, out) })
             }
             Op::Gather { x, out } => (Rows::Outputs, None, micro(Kind::Gather, x, out)),
             Op::CacheWrite { x, cache, start } => {

@@ -68,7 +68,9 @@ fn plan() -> Plan {
     let activation = Activation::Silu;
     plan.add_step("act", Op::GatedMul { gate, up, activation, out: gate });
     plan.add_step("rotate", Op::Hadamard { x: gate, block: 32, out: up });
-    plan.add_step("add", Op::Add { x: up, out: x });
+    let order = (0..HIDDEN as u32).rev().collect();
+    plan.add_step("order", Op::Permute { x: up, order, out: gate });
+    plan.add_step("add", Op::Add { x: gate, out: x });
     let weight = add(&mut plan, "router", "f32", 5, HIDDEN);
     let products = vec![Product { weight, bias: None, out: logits, accumulate: false }];
     plan.add_step("router", Op::MatMul { x: h, products });
@@ -161,6 +163,7 @@ const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
         "add",
     ),
     ("shader/rowwise", "countOneBits(col & j)", "countOneBits(col)", "hadamard", "rotate"),
+    ("shader/rowwise", "tables[op.extra + col]", "col", "permute", "order"),
     ("moe_route/moe_route", "/ divisor * step.scale", "/ divisor", "moe_route", "route"),
     ("moe_experts/combine", "slot < step.slots", "slot + 1u < step.slots", "moe_experts", "experts"),
     ("moe_experts/gate_up", "* up;", ";", "moe_experts", "experts"),

@@ -384,7 +384,7 @@ fn views() -> impl Strategy<Value = View> {
 
 fn ops() -> impl Strategy<Value = Op> {
     let views = [views(), views(), views(), views()];
-    (0..14usize, views, [numbers(), numbers(), numbers(), numbers(), numbers()], 0..4u32).prop_map(
+    (0..15usize, views, [numbers(), numbers(), numbers(), numbers(), numbers()], 0..4u32).prop_map(
         |(kind, [a, b, c, d], [n, m, o, p, q], id)| {
             let (weight, cache) = (WeightId(id), CacheId(id));
             let shape = AttentionShape {
@@ -427,6 +427,7 @@ fn ops() -> impl Strategy<Value = Op> {
                 }
                 11 => Op::Gather { x: a, out: b },
                 12 => Op::Hadamard { x: a, block: n, out: b },
+                13 => Op::Permute { x: a, order: vec![m as u32; n.min(8)].into(), out: b },
                 _ => Op::Sample { logits: a, out: b },
             }
         },

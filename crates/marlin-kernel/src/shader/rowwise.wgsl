@@ -81,6 +81,7 @@ fn workgroup_sum(value: f32, place: Place) -> f32 {
 //#import add/add
 //#import gather/gather
 //#import hadamard/hadamard
+//#import permute/permute
 //#import cache_write/cache_write
 
 @compute @workgroup_size(256)
@@ -110,6 +111,7 @@ fn main(
             case 3u: { add(op, place); }
             case 4u: { gather(op, place); }
             case 5u: { hadamard(op, place); }
+            case 6u: { permute(op, place); }
             default: { cache_write(op, place); }
         }
         storageBarrier();

@@ -88,7 +88,8 @@ fn what_halves_cannot_hold_becomes_scale_and_offset() {
 fn offsets_are_kept_as_they_are() {
     let half = |at: usize| f16::from_f32(0.001 * (at + 1) as f32).to_f32();
     for bits in [2, 3, 4, 5, 6, 8] {
-        let offsets = Offsets::Values((0..9).map(|g| f16::from_f32(-0.01 * g as f32 - 0.1).to_f32()).collect());
+        let offsets =
+            Offsets::Values((0..9).map(|g| f16::from_f32(-0.01 * g as f32 - 0.1).to_f32()).collect());
         let format = if bits <= 4 { "affine4-g64" } else { "affine8-g64" };
         check(bits, scales(3, half), offsets, format);
     }
@@ -136,10 +137,18 @@ fn groups_are_cut_into_ours_or_refused() {
 #[test]
 fn scales_that_are_no_numbers_are_named() {
     let weight = |scales: [f32; 2], offsets: Offsets| {
-        Integers { rows: 1, cols: 32, bits: 8, group: 16, codes: vec![0; 32].into(), scales: scales.into(), offsets }
-            .weight()
-            .unwrap_err()
-            .to_string()
+        Integers {
+            rows: 1,
+            cols: 32,
+            bits: 8,
+            group: 16,
+            codes: vec![0; 32].into(),
+            scales: scales.into(),
+            offsets,
+        }
+        .weight()
+        .unwrap_err()
+        .to_string()
     };
     assert_eq!(
         weight([1.0, f32::NAN], Offsets::Zero(0)),
