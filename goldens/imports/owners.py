@@ -10,10 +10,9 @@ def functions(path, names, inside=None, **known):
     """The functions `names` of the file `path`, or of its class `inside`, compiled alone. `known` are the
     globals they use besides torch; annotations are not evaluated."""
     tree = ast.parse(path.read_text())
-    body = tree.body
     if inside:
-        body = next(node for node in body if isinstance(node, ast.ClassDef) and node.name == inside).body
-    found = [node for node in body if isinstance(node, ast.FunctionDef) and node.name in names]
+        tree = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == inside)
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in names]
     missing = set(names) - {node.name for node in found}
     if missing:
         raise SystemExit(f"{path}: no {', '.join(sorted(missing))}")

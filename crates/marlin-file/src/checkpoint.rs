@@ -105,11 +105,17 @@ impl Checkpoint {
     /// `X.weight` and for the tensors of a quantized weight `X`, the whole name for any other tensor.
     /// Tensors of more than two dimensions are left out.
     pub fn weight_names(&self) -> Vec<&str> {
-        self.source().names()
+        self.source().names(false)
+    }
+
+    /// As [`Checkpoint::weight_names`], of the stacks of matrices: of experts, or of heads.
+    pub fn stack_names(&self) -> Vec<&str> {
+        self.source().names(true)
     }
 
     /// The matrix `name` with the values that are stored, bit for bit: windows of the mapped file where its
-    /// layout is ours, copied otherwise. A one-dimensional tensor is one row. Columns that are stored in
+    /// layout is ours, copied otherwise. A one-dimensional tensor is one row, the matrices of a stack are one
+    /// after the other. Columns that are stored in
     /// another order than the model's come back in the model's, as dense f32.
     ///
     /// # Errors

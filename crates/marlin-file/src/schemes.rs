@@ -3,13 +3,21 @@
 //! | scheme | tensors of the weight X |
 //! |---|---|
 //! | compressed-tensors, and ours | `X.weight_packed`, `.weight_scale`, `.weight_zero_point`, ... |
+//! | compressed-tensors, int-quantized | `X.weight` i8, `.weight_scale` |
 //! | GPTQ, AWQ | `X.qweight`, `.qzeros`, `.scales`, `.g_idx` |
+//! | MLX | `X.weight` u32, `.scales`, `.biases` |
+//! | ModelOpt NVFP4 | `X.weight` u8, `.weight_scale`, `.weight_scale_2` |
+//! | gpt-oss MXFP4 | `X_blocks`, `X_scales` |
+//! | MMFP4 | `X.qweight` or `X.weight` u32, `.scales` f16 |
 //!
 //! The tensors say nearly everything; what they do not (which GPTQ version counts zero points from 1)
 //! is in config.json.
 
 mod awq;
+mod float4;
 mod gptq;
+mod int8;
+mod mlx;
 mod order;
 mod packed;
 mod values;
@@ -28,14 +36,24 @@ pub(crate) struct Scheme {
     pub suffixes: &'static [&'static str],
     /// Whether the weight, whose first tensor is there, is stored in this way.
     pub shows: fn(&Stored<'_>) -> bool,
-    /// Rows and columns.
+    /// Rows, those of a stack one after the other, and columns.
     pub shape: fn(&Stored<'_>) -> Result<(usize, usize), Error>,
     /// The weight, and the order of its columns.
     pub read: fn(&Stored<'_>) -> Result<Ordered, Error>,
 }
 
 /// All ways, the first that shows wins.
-pub(crate) static SCHEMES: &[Scheme] = &[packed::PACKED_WEIGHT, awq::AWQ, gptq::GPTQ];
+pub(crate) static SCHEMES: &[Scheme] = &[
+    packed::PACKED_WEIGHT,
+    float4::MMFP4,
+    awq::AWQ,
+    gptq::GPTQ,
+    mlx::MLX,
+    float4::MMFP4_WEIGHT,
+    float4::MODELOPT,
+    float4::GPT_OSS,
+    int8::INT8,
+];
 
 /// A weight whose columns may have been put in another order, so that those of a group are neighbours.
 #[derive(Clone, Debug)]

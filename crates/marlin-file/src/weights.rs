@@ -28,13 +28,17 @@ impl<'a> Source<'a> {
         Stored { tensors, name, quantization, formats }
     }
 
-    /// See [`crate::Checkpoint::weight_names`].
-    pub fn names(self) -> Vec<&'a str> {
-        self.tensors.iter().filter_map(|tensor| self.name_of(tensor)).collect()
+    /// See [`crate::Checkpoint::weight_names`] and [`crate::Checkpoint::stack_names`].
+    pub fn names(self, stacks: bool) -> Vec<&'a str> {
+        let listed = |tensor: &&TensorView| match tensor.shape.len() {
+            1 | 2 => !stacks,
+            3 | 4 => stacks,
+            _ => false,
+        };
+        self.tensors.iter().filter(listed).filter_map(|tensor| self.name_of(tensor)).collect()
     }
 
-    /// The name of the weight that `tensor` stands for in the list; `None` for a part of another, and for
-    /// more than two dimensions.
+    /// The name of the weight that `tensor` stands for in the list; `None` for a part of another.
     fn name_of(self, tensor: &'a TensorView) -> Option<&'a str> {
         let name = tensor.name.as_str();
         for scheme in SCHEMES {
@@ -44,9 +48,9 @@ impl<'a> Source<'a> {
                 return first.then_some(base);
             }
         }
-        let matrix = (1..=2).contains(&tensor.shape.len());
+        let plain = tensor.shape.len() <= 3;
         let base = name.strip_suffix(DENSE).filter(|base| !base.is_empty());
-        matrix.then_some(base.unwrap_or(name))
+        plain.then_some(base.unwrap_or(name))
     }
 
     /// See [`crate::Checkpoint::weight`].
@@ -79,7 +83,8 @@ fn plain_shape(tensors: &Tensors, tensor: &TensorView) -> Result<(usize, usize),
     match tensor.shape[..] {
         [cols] if cols > 0 => Ok((1, cols)),
         [rows, cols] if rows > 0 && cols > 0 => Ok((rows, cols)),
-        _ => Err(shape_error(tensors, tensor, "one or two dimensions, none of them 0")),
+        [count, rows, cols] if count > 0 && rows > 0 && cols > 0 => Ok((count * rows, cols)),
+        _ => Err(shape_error(tensors, tensor, "one to three dimensions, none of them 0")),
     }
 }
 

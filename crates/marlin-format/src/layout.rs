@@ -128,10 +128,10 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// What the codes of a grouped layout mean.
+    /// What the codes of separate streams mean.
     pub const fn code(&self) -> Option<Code> {
         match *self {
-            Layout::Grouped { code, .. } => Some(code),
+            Layout::Grouped { code, .. } | Layout::Affine { code, .. } => Some(code),
             Layout::Dense { .. } | Layout::Blocks { .. } => None,
         }
     }

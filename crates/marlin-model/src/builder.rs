@@ -1,5 +1,8 @@
 //! Builds a plan from named tensors, and collects every tensor that is missing before it complains.
 
+use std::{collections::HashMap, sync::Arc};
+
+use marlin_file::Ordered;
 use marlin_format::Weight;
 use marlin_kernel::plan::{Op, Plan, Product, Rows, View, WeightId, Word};
 
@@ -11,12 +14,20 @@ pub struct Builder<'a> {
     plan: Plan,
     missing: Vec<String>,
     scratch: Vec<(String, View)>,
+    /// Weights whose columns are in another order than the model's.
+    orders: HashMap<WeightId, Arc<[u32]>>,
 }
 
 impl<'a> Builder<'a> {
     /// An empty plan over `tensors`.
     pub fn new(tensors: &'a dyn Tensors) -> Builder<'a> {
-        Builder { tensors, plan: Plan::default(), missing: Vec::new(), scratch: Vec::new() }
+        Builder {
+            tensors,
+            plan: Plan::default(),
+            missing: Vec::new(),
+            scratch: Vec::new(),
+            orders: HashMap::new(),
+        }
     }
 
     /// The finished plan, checked.
@@ -96,16 +107,35 @@ impl<'a> Builder<'a> {
     }
 
     fn fetch(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight, Error> {
-        if !self.tensors.has(name) {
-            self.missing.push(name.to_owned());
+        if !self.known(name) {
             return Ok(vector(&[]));
         }
         let weight = self.tensors.weight(name)?;
-        if (weight.rows(), weight.cols()) != (rows, cols) {
-            let found = vec![weight.rows(), weight.cols()];
-            return Err(Error::Shape { name: name.to_owned(), found, expected: vec![rows, cols] });
-        }
+        expect(name, &weight, rows, cols)?;
         Ok(weight)
+    }
+
+    /// Whether there is a tensor of this name; takes note of its absence.
+    fn known(&mut self, name: &str) -> bool {
+        let known = self.tensors.has(name);
+        if !known {
+            self.missing.push(name.to_owned());
+        }
+        known
+    }
+
+    /// The matrix `name` for a product, which puts its input in the order of the weight's columns.
+    fn factor(&mut self, name: &str, rows: usize, cols: usize) -> Result<WeightId, Error> {
+        if !self.known(name) {
+            return Ok(self.plan.add_weight(name, vector(&[])));
+        }
+        let Ordered { weight, order } = self.tensors.ordered(name)?;
+        expect(name, &weight, rows, cols)?;
+        let id = self.plan.add_weight(name, weight);
+        if let Some(order) = order {
+            self.orders.insert(id, order.into());
+        }
+        Ok(id)
     }
 
     /// Adds the rotary frequencies of a model, divided by the factors a GGUF may hold.
@@ -122,9 +152,35 @@ impl<'a> Builder<'a> {
         Ok((self.constant("rope.frequencies", &radians), frequencies.scale))
     }
 
-    /// Adds a step.
+    /// Adds a step. Products with weights whose columns are in another order become several: each order of
+    /// the input is made once.
     pub fn step(&mut self, label: impl AsRef<str>, op: Op) {
-        self.plan.add_step(label.as_ref(), op);
+        let label = label.as_ref();
+        let Op::MatMul { x, products } = op else { return self.plan.add_step(label, op) };
+        // In order of first appearance.
+        let mut sorted: Vec<(Option<Arc<[u32]>>, Vec<Product>)> = Vec::new();
+        for product in products {
+            let order = self.orders.get(&product.weight).cloned();
+            match sorted.iter_mut().find(|(known, _)| *known == order) {
+                Some((_, products)) => products.push(product),
+                None => sorted.push((order, vec![product])),
+            }
+        }
+        for (order, products) in sorted {
+            let x = order.map_or(x, |order| self.permute(label, x, order));
+            self.plan.add_step(label, Op::MatMul { x, products });
+        }
+    }
+
+    /// Adds a step that puts the columns of `x` in another order.
+    fn permute(&mut self, label: &str, x: View, order: Arc<[u32]>) -> View {
+        let out = match self.plan.buffer(x.buffer).rows {
+            Rows::Tokens => self.buffer("columns", x.len()),
+            Rows::Outputs => self.plan.add_buffer("output_columns", Rows::Outputs, x.len(), Word::F32),
+        };
+        let x = View { heads: 1, stride: x.len(), width: x.len(), ..x };
+        self.plan.add_step(&format!("{label}.order"), Op::Permute { x, order, out });
+        out
     }
 
     /// Adds `out = norm(x)` with the weight `{name}.weight`.
@@ -142,7 +198,7 @@ impl<'a> Builder<'a> {
     /// # Errors
     /// As [`Builder::matrix`].
     pub fn product(&mut self, name: &str, x: View, out: View, bias: bool) -> Result<Product, Error> {
-        let weight = self.matrix(&format!("{name}.weight"), out.len(), x.len())?;
+        let weight = self.factor(&format!("{name}.weight"), out.len(), x.len())?;
         let bias = if bias { Some(self.vector(&format!("{name}.bias"), out.len())?) } else { None };
         Ok(Product { weight, bias, out, accumulate: false })
     }
@@ -158,7 +214,7 @@ impl<'a> Builder<'a> {
         self.step(head.norm, Op::RmsNorm { x: hidden, weight: head.norm_weight, eps: head.eps, out: hidden });
         let weight = match head.tied {
             Some(table) => table,
-            None => self.matrix("lm_head.weight", head.vocab_size, x.width)?,
+            None => self.factor("lm_head.weight", head.vocab_size, x.width)?,
         };
         let product = Product { weight, bias: None, out: logits, accumulate: false };
         self.step("lm_head", Op::MatMul { x: hidden, products: vec![product] });
@@ -181,6 +237,15 @@ pub struct Head<'a> {
     pub vocab_size: usize,
     /// The embedding table, if it serves as head too.
     pub tied: Option<WeightId>,
+}
+
+/// Refuses a weight of another shape.
+fn expect(name: &str, weight: &Weight, rows: usize, cols: usize) -> Result<(), Error> {
+    let found = vec![weight.rows(), weight.cols()];
+    if found == [rows, cols] {
+        return Ok(());
+    }
+    Err(Error::Shape { name: name.to_owned(), found, expected: vec![rows, cols] })
 }
 
 /// `values` as one f32 row.

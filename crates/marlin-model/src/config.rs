@@ -76,6 +76,19 @@ impl Config {
         self.get(key).map(|_| self.count(key)).transpose()
     }
 
+    /// The number of routed experts, under any of its names.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when all are absent, or no count.
+    pub fn experts(&self) -> Result<usize, Error> {
+        for key in ["n_routed_experts", "num_experts"] {
+            if let Some(count) = self.count_opt(key)? {
+                return Ok(count);
+            }
+        }
+        self.count("num_local_experts")
+    }
+
     /// A count that may also be zero, or absent for `default`.
     ///
     /// # Errors

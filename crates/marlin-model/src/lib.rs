@@ -12,6 +12,7 @@ mod builder;
 mod config;
 mod error;
 mod gguf;
+mod mlx;
 mod rope;
 mod source;
 mod transform;

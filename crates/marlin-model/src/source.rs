@@ -5,13 +5,13 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use marlin_file::{Checkpoint, TensorView};
-use marlin_format::{Parts, Weight};
+use marlin_file::{Checkpoint, Ordered};
+use marlin_format::Weight;
 
 use crate::{
     Config, Error,
     arch::{self, Architecture},
-    gguf,
+    gguf, mlx,
     transform::Transform,
 };
 
@@ -25,6 +25,15 @@ pub trait Tensors {
     /// # Errors
     /// [`Error::File`] when it is absent or its bytes are wrong.
     fn weight(&self, name: &str) -> Result<Weight, Error>;
+
+    /// As [`Tensors::weight`], with the columns in the order that the file wants them in: its values
+    /// then need not be decoded.
+    ///
+    /// # Errors
+    /// As [`Tensors::weight`].
+    fn ordered(&self, name: &str) -> Result<Ordered, Error> {
+        Ok(self.weight(name)?.into())
+    }
 }
 
 /// What a tensor is for, which decides how it may be quantized.
@@ -47,9 +56,6 @@ pub enum Role {
 struct Origin {
     /// What the checkpoint calls it.
     name: String,
-    /// Whether it is one of the checkpoint's three-dimensional tensors, its first dimension taken as
-    /// more rows: a stack of experts, or of heads.
-    stack: bool,
     /// How it becomes ours.
     transform: Transform,
 }
@@ -91,13 +97,13 @@ impl Source {
         };
         let mut source =
             Source { checkpoint, config, architecture, tensors: BTreeMap::new(), left_out: Vec::new() };
-        for (full_name, name, stack) in stored_names(&source.checkpoint) {
+        for (full_name, name) in stored_names(&source.checkpoint) {
             let found = source.found(&full_name)?;
             if found.is_empty() {
                 source.left_out.push(full_name);
             }
             for (ours, transform) in found {
-                source.tensors.insert(ours, Origin { name: name.clone(), stack, transform });
+                source.tensors.insert(ours, Origin { name: name.clone(), transform });
             }
         }
         Ok(source)
@@ -107,6 +113,9 @@ impl Source {
     fn found(&self, full_name: &str) -> Result<Vec<(String, Transform)>, Error> {
         let derive = self.architecture.derive;
         if self.checkpoint.gguf().is_none() {
+            if let Some(renamed) = mlx::tensors(&self.config, full_name)? {
+                return Ok(renamed);
+            }
             let derived = derive(&self.config, full_name)?;
             return Ok(derived.unwrap_or_else(|| vec![(full_name.to_owned(), Transform::Keep)]));
         }
@@ -151,8 +160,8 @@ impl Source {
     /// [`Error::Missing`] or [`Error::Shape`].
     pub fn shape(&self, name: &str) -> Result<(usize, usize), Error> {
         let origin = self.origin(name)?;
-        let stored = self.stored(origin)?;
-        origin.transform.shape(&origin.name, stored.rows(), stored.cols())
+        let (rows, cols) = self.checkpoint.weight_shape(&origin.name)?;
+        origin.transform.shape(&origin.name, rows, cols)
     }
 
     /// What a tensor is for.
@@ -196,34 +205,18 @@ impl Source {
     fn origin(&self, name: &str) -> Result<&Origin, Error> {
         self.tensors.get(name).ok_or_else(|| Error::Missing { names: vec![name.to_owned()] })
     }
-
-    /// The checkpoint's tensor, nothing copied.
-    fn stored(&self, origin: &Origin) -> Result<Weight, Error> {
-        if !origin.stack {
-            return Ok(self.checkpoint.weight(&origin.name)?);
-        }
-        let tensor = self.checkpoint.tensors().get(&origin.name)?;
-        let wrap = |source| Error::Weight { name: origin.name.clone(), source };
-        let format =
-            marlin_format::by_name(tensor.dtype.format().unwrap_or(tensor.dtype.name())).map_err(wrap)?;
-        let cols = tensor.shape[2];
-        let rows = tensor.shape[0] * tensor.shape[1];
-        Weight::new(format, rows, cols, Parts::codes_only(tensor.data.clone())).map_err(wrap)
-    }
 }
 
-/// The checkpoint's matrices, vectors and stacks: full name, name to ask for, whether it is a stack.
-fn stored_names(checkpoint: &Checkpoint) -> Vec<(String, String, bool)> {
+/// The checkpoint's matrices, vectors and stacks: full name, name to ask for.
+fn stored_names(checkpoint: &Checkpoint) -> Vec<(String, String)> {
     let tensors = checkpoint.tensors();
     // A weight is listed without its suffix, any other tensor under its whole name.
     let full = |name: &str| match tensors.find(name) {
         Some(_) => name.to_owned(),
         None => format!("{name}.weight"),
     };
-    let flat = checkpoint.weight_names().into_iter().map(|name| (full(name), name.to_owned(), false));
-    let is_stack = |tensor: &&TensorView| tensor.shape.len() == 3;
-    let stack = |tensor: &TensorView| (tensor.name.clone(), tensor.name.clone(), true);
-    flat.chain(tensors.iter().filter(is_stack).map(stack)).collect()
+    let names = checkpoint.weight_names().into_iter().chain(checkpoint.stack_names());
+    names.map(|name| (full(name), name.to_owned())).collect()
 }
 
 fn no_config() -> Error {
@@ -241,6 +234,15 @@ impl Tensors for Source {
 
     fn weight(&self, name: &str) -> Result<Weight, Error> {
         let origin = self.origin(name)?;
-        origin.transform.apply(&origin.name, self.stored(origin)?)
+        origin.transform.apply(&origin.name, self.checkpoint.weight(&origin.name)?)
+    }
+
+    fn ordered(&self, name: &str) -> Result<Ordered, Error> {
+        let origin = self.origin(name)?;
+        if !origin.transform.keeps_columns() {
+            return Ok(self.weight(name)?.into());
+        }
+        let Ordered { weight, order } = self.checkpoint.ordered_weight(&origin.name)?;
+        Ok(Ordered { weight: origin.transform.apply(&origin.name, weight)?, order })
     }
 }

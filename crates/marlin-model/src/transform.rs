@@ -88,6 +88,15 @@ impl Transform {
         })
     }
 
+    /// Whether the columns stay what and where they are.
+    pub fn keeps_columns(&self) -> bool {
+        match self {
+            Transform::Keep | Transform::Part { .. } | Transform::ValueHalf(_) => true,
+            // A bias is one row, whose columns move.
+            Transform::HalfRotation { .. } | Transform::LessOne | Transform::KeyHalf(_) => false,
+        }
+    }
+
     /// Applies the transform to the tensor `name`.
     ///
     /// # Errors

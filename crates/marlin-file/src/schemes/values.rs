@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 use marlin_format::import::{read_stream, row_bytes};
+use marlin_format::{Parts, Weight, by_name};
 
 use crate::{Dtype, TensorView};
 
@@ -35,6 +36,15 @@ pub(super) fn bytes(tensor: &TensorView) -> impl Iterator<Item = i8> {
 /// `[rows, cols]` values as `[cols, rows]`.
 pub(super) fn transpose<T: Copy>(values: &[T], rows: usize, cols: usize) -> Vec<T> {
     (0..cols).flat_map(|col| (0..rows).map(move |row| values[row * cols + col])).collect()
+}
+
+/// Values as a dense weight, in bf16 if that holds them all.
+pub(super) fn dense(rows: usize, cols: usize, values: &[f32]) -> Result<Weight, marlin_format::Error> {
+    if values.iter().any(|value| value.to_bits() & 0xffff != 0) {
+        return Weight::from_f32(rows, cols, values);
+    }
+    let bytes: Vec<u8> = values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect();
+    Weight::new(by_name("bf16")?, rows, cols, Parts::codes_only(bytes.into()))
 }
 
 /// Numbers of `bits` bits in rows of whole words, `cols` a row.

@@ -137,8 +137,10 @@ fn dense_weights_of_every_shape() {
 
     let file = "f.safetensors: tensor";
     assert_eq!(text(model.weight("x")), format!("{file} x.weight: missing, not among the 8 there are"));
-    let dims = "expected one or two dimensions, none of them 0";
-    assert_eq!(text(model.weight("stack")), format!("{file} stack: shape [2, 1, 2], {dims}"));
+    let dims = "expected one to three dimensions, none of them 0";
+    let stack = model.weight("stack").unwrap();
+    assert_eq!((stack.rows(), stack.to_f32()), (2, vec![1.0, 2.0, 3.0, 4.0]));
+    assert_eq!(model.stack_names(), ["stack"]);
     assert_eq!(text(model.weight("none")), format!("{file} none.weight: shape [0, 4], {dims}"));
     assert_eq!(text(model.weight("scalar")), format!("{file} scalar: shape [], {dims}"));
     assert_eq!(

@@ -21,9 +21,30 @@ const FORMATS: &[(&str, &str, &str)] = &[
     ("gptq-v1", "four-order", "int4-g32"),
     ("gptq-v1", "four-row", "int4"),
     ("gptq-v1", "four-zeros", "int4-g32"),
-    ("gptq-v1", "three", "affine4-g32"),
-    ("gptq-v1", "three-order", "affine4-g64"),
-    ("gptq-v1", "two", "affine4-g32"),
+    ("gptq-v1", "three", "int3-g32"),
+    ("gptq-v1", "three-order", "int3"),
+    ("gptq-v1", "two", "int2-g32"),
+    ("compressed-tensors", "four", "int4-sym-g32"),
+    ("compressed-tensors", "four-order", "int4-g32"),
+    ("compressed-tensors", "four-row", "int4-sym"),
+    ("compressed-tensors", "eight-zeros", "affine8-g32"),
+    ("compressed-tensors", "six", "affine8-g32"),
+    ("compressed-tensors", "bytes", "int8"),
+    ("compressed-tensors", "bytes-tensor", "int8"),
+    ("compressed-tensors", "nvfp4", "fp4"),
+    ("compressed-tensors", "mxfp4", "mxfp4"),
+    ("compressed-tensors-padded", "three-zeros", "int3-g32"),
+    ("gpt-oss", "experts.gate_up_proj", "mxfp4"),
+    ("mlx", "two", "affine4-g32"),
+    ("mlx", "four", "affine4-g64"),
+    ("mlx", "six", "affine8"),
+    ("mlx", "eight", "affine8-g32"),
+    ("mlx", "mxfp4", "mxfp4"),
+    ("mlx", "nvfp4", "fp4"),
+    ("mlx", "mxfp8", "bf16"),
+    ("mmfp4", "rows", "fp4-g128"),
+    ("mmfp4", "groups", "fp4-g128"),
+    ("modelopt-nvfp4", "w", "fp4"),
 ];
 
 #[test]
@@ -40,6 +61,7 @@ fn every_value_is_the_owners() {
         let expected = Safetensors::open(&folder.join("expected.safetensors")).unwrap();
         let mut names: Vec<&str> = expected.tensors().iter().map(|tensor| tensor.name.as_str()).collect();
         let mut listed = model.weight_names();
+        listed.extend(model.stack_names());
         names.sort_unstable();
         listed.sort_unstable();
         assert_eq!(listed, names, "{name}");
@@ -47,7 +69,7 @@ fn every_value_is_the_owners() {
             compare(&model, expected.tensors().get(weight).unwrap(), &format!("{name}: {weight}"));
         }
     }
-    assert!(folders >= 3, "{folders} folders");
+    assert!(folders >= 9, "{folders} folders");
 }
 
 fn compare(model: &Checkpoint, expected: &marlin_file::TensorView, place: &str) {

@@ -79,10 +79,7 @@ fn sparse_layers(config: &Config, layers: usize) -> Result<Vec<bool>, Error> {
 }
 
 fn experts(config: &Config) -> Result<Experts, Error> {
-    let count = match config.count_opt("n_routed_experts")? {
-        Some(count) => count,
-        None => config.count("num_local_experts")?,
-    };
+    let count = config.experts()?;
     let routing = Routing {
         scoring: Scoring::Sigmoid,
         top_k: config.count("num_experts_per_tok")?,

@@ -31,11 +31,7 @@ fn build(config: &Config, b: &mut Builder<'_>) -> Result<(), Error> {
 }
 
 fn experts(config: &Config) -> Result<Experts, Error> {
-    // transformers 5 may write the count under its common name.
-    let count = match config.count_opt("num_experts")? {
-        Some(count) => count,
-        None => config.count("num_local_experts")?,
-    };
+    let count = config.experts()?;
     let routing = Routing {
         scoring: Scoring::Softmax,
         top_k: config.count("num_experts_per_tok")?,

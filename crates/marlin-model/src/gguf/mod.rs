@@ -69,10 +69,7 @@ pub fn tensors(
         return Ok(vec![(format!("{prefix}.mlp.gate.e_score_correction_bias"), Transform::Keep)]);
     }
     if let Some((_, ours)) = EXPERTS.iter().find(|(theirs, _)| *theirs == stem) {
-        let count = match config.count_opt("n_routed_experts")? {
-            Some(count) => count,
-            None => config.count("num_experts")?,
-        };
+        let count = config.experts()?;
         let part = |index| {
             (format!("{prefix}.mlp.experts.{index}.{ours}.{suffix}"), Transform::Part { index, count })
         };
