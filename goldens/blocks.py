@@ -21,6 +21,9 @@ HALVES = {
     Type.Q5_K: [0, 2],
     Type.Q6_K: [208],
     Type.MXFP4: [],
+    Type.IQ4_NL: [0],
+    Type.IQ4_XS: [0],
+    Type.NVFP4: [],
     Type.BF16: [],
     Type.F16: [],
 }

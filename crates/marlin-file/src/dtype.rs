@@ -33,6 +33,9 @@ pub enum Dtype {
     Q5K,
     Q6K,
     Mxfp4,
+    Iq4Nl,
+    Iq4Xs,
+    Nvfp4,
 }
 
 /// What the table knows of one type.
@@ -103,6 +106,10 @@ static TABLE: &[Facts] = &[
     block(Dtype::Q5K, "Q5_K", 256, 176, 13, "q5_k"),
     block(Dtype::Q6K, "Q6_K", 256, 210, 14, "q6_k"),
     block(Dtype::Mxfp4, "MXFP4", 32, 17, 39, "mxfp4-gguf"),
+    block(Dtype::Iq4Nl, "IQ4_NL", 32, 18, 20, "iq4_nl"),
+    block(Dtype::Iq4Xs, "IQ4_XS", 256, 136, 23, "iq4_xs"),
+    // Read through its scheme, as its scale is a tensor of its own.
+    Facts { format: None, ..block(Dtype::Nvfp4, "NVFP4", 64, 36, 40, "") },
 ];
 
 /// GGUF types that exist and are not read, so that an error can call them by name.
@@ -113,14 +120,11 @@ static UNREAD_GGUF: &[(u32, &str)] = &[
     (17, "IQ2_XS"),
     (18, "IQ3_XXS"),
     (19, "IQ1_S"),
-    (20, "IQ4_NL"),
     (21, "IQ3_S"),
     (22, "IQ2_S"),
-    (23, "IQ4_XS"),
     (29, "IQ1_M"),
     (34, "TQ1_0"),
     (35, "TQ2_0"),
-    (40, "NVFP4"),
 ];
 
 impl Dtype {
@@ -214,7 +218,7 @@ mod tests {
 
     #[test]
     fn names_of_unread_gguf_types() {
-        assert_eq!(unread_gguf_name(23), "IQ4_XS");
+        assert_eq!(unread_gguf_name(21), "IQ3_S");
         assert_eq!(unread_gguf_name(77), "number 77");
         for (id, _) in UNREAD_GGUF {
             assert_eq!(Dtype::from_gguf(*id), None);

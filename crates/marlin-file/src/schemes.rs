@@ -1,4 +1,4 @@
-//! How programs store a quantized weight in safetensors: one row of [`SCHEMES`] a way, one file each.
+//! How programs store a quantized weight in several tensors: one row of [`SCHEMES`] a way, one file each.
 //!
 //! | scheme | tensors of the weight X |
 //! |---|---|
@@ -8,16 +8,20 @@
 //! | MLX | `X.weight` u32, `.scales`, `.biases` |
 //! | ModelOpt NVFP4 | `X.weight` u8, `.weight_scale`, `.weight_scale_2` |
 //! | gpt-oss MXFP4 | `X_blocks`, `X_scales` |
+//! | bitsandbytes | `X.weight` u8, `.weight.absmax`, `.weight.quant_map`, ... |
+//! | GGUF NVFP4 | `X.weight`, `.scale` |
 //! | MMFP4 | `X.qweight` or `X.weight` u32, `.scales` f16 |
 //!
 //! The tensors say nearly everything; what they do not (which GPTQ version counts zero points from 1)
 //! is in config.json.
 
 mod awq;
+mod bitsandbytes;
 mod float4;
 mod gptq;
 mod int8;
 mod mlx;
+mod nvfp4_gguf;
 mod order;
 mod packed;
 mod values;
@@ -53,6 +57,8 @@ pub(crate) static SCHEMES: &[Scheme] = &[
     float4::MODELOPT,
     float4::GPT_OSS,
     int8::INT8,
+    bitsandbytes::BITSANDBYTES,
+    nvfp4_gguf::NVFP4_GGUF,
 ];
 
 /// A weight whose columns may have been put in another order, so that those of a group are neighbours.

@@ -6,9 +6,11 @@
 //! high nibble.
 
 mod blocks32;
+mod iq4;
 mod k_quants;
 
 pub use blocks32::{MXFP4, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0};
+pub use iq4::{IQ4_NL, IQ4_XS};
 pub use k_quants::{Q2_K, Q3_K, Q4_K, Q5_K, Q6_K};
 
 use half::f16;

@@ -149,7 +149,7 @@ impl Layout {
         match *self {
             Layout::Dense { .. } => false,
             Layout::Grouped { code, .. } => code.is_integer(),
-            Layout::Blocks { .. } => true,
+            Layout::Affine { .. } | Layout::Blocks { .. } => true,
         }
     }
 

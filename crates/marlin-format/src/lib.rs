@@ -17,7 +17,7 @@
 //! | `lut4` `lut4-g32` | 4 bits into any codebook | 64, 32 | f32 |
 //! | `bf16` `f16` `f32` | dense | | |
 //! | `affine4` `affine8`, `-g64` `-g32` `-g16`, read only | unsigned 4, signed 8 bits | 128, 64, 32, 16 | f32, and f32 offset |
-//! | `q4_0` ... `q6_k` `mxfp4-gguf` | GGUF's blocks, read only | 16, 32 | inside the block |
+//! | `q4_0` ... `q6_k` `mxfp4-gguf` `iq4_nl` `iq4_xs` | GGUF's blocks, read only | 16, 32 | inside the block |
 //!
 //! A grouped format keeps three streams per row, each starting on a byte of its own:
 //!
@@ -209,6 +209,8 @@ pub static FORMATS: &[&dyn Format] = &[
     &gguf::Q5_K,
     &gguf::Q6_K,
     &gguf::MXFP4,
+    &gguf::IQ4_NL,
+    &gguf::IQ4_XS,
 ];
 
 /// Finds a format by its name.

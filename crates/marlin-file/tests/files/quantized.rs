@@ -421,7 +421,7 @@ fn gguf_blocks_have_the_values_of_gguf_py() {
         assert_eq!(found, expected, "{name}");
         types += 1;
     }
-    assert_eq!(types, 13);
+    assert_eq!(types, 16);
 }
 
 /// Every block type that the table of dtypes knows has a weight format of the same size.
@@ -436,5 +436,5 @@ fn every_gguf_type_has_its_format() {
         assert_eq!(Some(layout.code_bytes(cols)), dtype.len_bytes(&[cols]), "{dtype}");
         types += 1;
     }
-    assert_eq!(types, 14);
+    assert_eq!(types, 16);
 }

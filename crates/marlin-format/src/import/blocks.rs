@@ -97,3 +97,27 @@ fn pairs_to_halves(from: &[u8], to: &mut [u8]) {
         to[2 * j + 1] = low >> 4 | high & 0xf0;
     }
 }
+
+/// Blocks of GGUF's NVFP4 as codes and scales of `fp4`. A scale has no sign there, and its byte of NaN
+/// means 0 (ggml, `ggml_ue4m3_to_fp32`).
+///
+/// ```text
+///  block    | 4 scales | 8+0 . 0 | 8+1 . 1 | ... | 15 . 7 | and three times more |    high . low nibble
+///
+///  codes    | 1 . 0 | 3 . 2 | ... | 15 . 14 | ... | 63 . 62 |
+///  scales   | 4 scales |
+/// ```
+pub fn nvfp4_to_rows(blocks: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let (blocks, _) = blocks.as_chunks::<36>();
+    let mut scales = Vec::with_capacity(blocks.len() * 4);
+    let mut codes = Vec::with_capacity(blocks.len() * 32);
+    for block in blocks {
+        scales.extend(block[..4].iter().map(|scale| if *scale == 0x7f { 0 } else { scale & 0x7f }));
+        for group in block[4..].as_chunks::<8>().0 {
+            let pairs = group.as_chunks::<2>().0;
+            codes.extend(pairs.iter().map(|[even, odd]| even & 15 | odd << 4));
+            codes.extend(pairs.iter().map(|[even, odd]| even >> 4 | odd & 0xf0));
+        }
+    }
+    (codes, scales)
+}

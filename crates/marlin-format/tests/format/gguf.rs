@@ -41,7 +41,7 @@ fn random_blocks(format: &dyn Format, bytes: usize, count: usize, seed: u64) -> 
 
 fn half_offsets(name: &str) -> &'static [usize] {
     match name {
-        "q4_0" | "q5_0" | "q8_0" => &[0],
+        "q4_0" | "q5_0" | "q8_0" | "iq4_nl" | "iq4_xs" => &[0],
         "q4_1" | "q5_1" | "q4_k" | "q5_k" => &[0, 2],
         "q2_k" => &[80, 82],
         "q3_k" => &[108],
@@ -66,7 +66,7 @@ fn values_are_those_of_gguf_py() {
     }
 }
 
-/// Value `i` of a K-quant block, from the tables alone.
+/// Value `i` of a block of 256, from the tables alone.
 fn k_quant(name: &str, b: &[u8], i: usize) -> f32 {
     let half = |at: usize| f16::from_le_bytes([b[at], b[at + 1]]).to_f32();
     let (h, k, l, g) = (i / 128, i % 128 / 32, i % 32, i / 32);
@@ -102,12 +102,20 @@ fn k_quant(name: &str, b: &[u8], i: usize) -> f32 {
             let high = b[128 + 32 * h + l] >> (2 * k) & 3;
             (half(208) * f32::from(b[192 + i / 16] as i8)) * f32::from((low | high << 4) as i8 - 32)
         }
+        "iq4_xs" => {
+            const TABLE: [i8; 16] =
+                [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+            let high = u16::from_le_bytes([b[2], b[3]]) >> (2 * g) & 3;
+            let scale = i16::from(b[4 + g / 2] >> (4 * (g % 2)) & 15) + 16 * high as i16 - 32;
+            let q = b[8 + 16 * g + l % 16] >> (4 * (l / 16)) & 15;
+            (half(0) * f32::from(scale)) * f32::from(TABLE[usize::from(q)])
+        }
         _ => panic!("{name} is no K-quant"),
     }
 }
 
 #[test]
-fn k_quants_are_their_tables() {
+fn blocks_of_256_are_their_tables() {
     for (format, values, bytes) in block_formats().filter(|format| format.1 == 256) {
         let blocks = random_blocks(format, bytes, 6, 11);
         let found = weight(format, 2, 3 * values, blocks.clone()).to_f32();

@@ -174,6 +174,8 @@ fn formats_keep_their_width() {
         ("q5_k", Codes::S8, Scales::F32Offset, 32),
         ("q6_k", Codes::S8, Scales::F32Offset, 16),
         ("mxfp4-gguf", Codes::E2m1, Scales::E8m0, 32),
+        ("iq4_nl", Codes::S8, Scales::F16, 32),
+        ("iq4_xs", Codes::S8, Scales::F32Offset, 32),
     ] {
         assert_eq!(kinds(name), (codes, scales, group), "{name}");
     }

@@ -1,8 +1,11 @@
-//! Refusals: configurations and tensors that do not fit, each with the message a user sees.
+//! Refusals: configurations and tensors that do not fit, each with the message a user sees. And columns
+//! in another order, which must change nothing.
 
 use std::collections::BTreeMap;
 
+use marlin_file::Ordered;
 use marlin_format::{Rounding, Weight};
+use marlin_kernel::{Batch, Player, Random, ReferencePlayer, SequenceRows, plan::Op};
 use serde_json::{Value, json};
 
 use super::*;
@@ -50,7 +53,7 @@ fn llama_tensors() -> Fake {
     Fake(list.into())
 }
 
-fn plan(config: &Value, tensors: &Fake) -> Result<Plan, Error> {
+fn plan(config: &Value, tensors: &dyn Tensors) -> Result<Plan, Error> {
     let config = Config::parse(config.to_string().as_bytes())?;
     let architecture = by_model_type(config.text_or("model_type", "")?)?;
     let mut builder = Builder::new(tensors);
@@ -143,4 +146,78 @@ fn a_router_must_be_the_sigmoid_one() {
     config["scoring_func"] = "softmax".into();
     let text = plan(&config, &llama_tensors()).unwrap_err().to_string();
     assert_eq!(text, "config scoring_func: found \"softmax\", expected sigmoid");
+}
+
+/// The tensors of another, some with their columns in an order drawn from their name's length.
+struct Sorted(Fake);
+
+impl Sorted {
+    /// `q` and `k` share an order, `v` has another, `up` none.
+    fn order(name: &str, cols: usize) -> Option<Vec<u32>> {
+        let seed = match name {
+            _ if name.contains("q_proj") || name.contains("k_proj") => 1,
+            _ if name.contains("v_proj") || name.contains("o_proj") || name.contains("down_proj") => 2,
+            _ if name.contains("gate_proj") || name.contains("lm_head") => 3,
+            _ => return None,
+        };
+        Some(Random::new(seed).permutation(cols).into_iter().map(|col| col as u32).collect())
+    }
+}
+
+impl Tensors for Sorted {
+    fn has(&self, name: &str) -> bool {
+        self.0.has(name)
+    }
+
+    fn weight(&self, name: &str) -> Result<Weight, Error> {
+        self.0.weight(name)
+    }
+
+    fn ordered(&self, name: &str) -> Result<Ordered, Error> {
+        let weight = self.weight(name)?;
+        let (rows, cols) = (weight.rows(), weight.cols());
+        let Some(order) = Sorted::order(name, cols) else { return Ok(weight.into()) };
+        let values = weight.to_f32();
+        let sorted = (0..rows).flat_map(|row| order.iter().map(move |col| row * cols + *col as usize));
+        let sorted: Vec<f32> = sorted.map(|at| values[at]).collect();
+        Ok(Ordered { weight: Weight::from_f32(rows, cols, &sorted).unwrap(), order: Some(order) })
+    }
+}
+
+fn logits(plan: Plan) -> Vec<f32> {
+    let mut player = ReferencePlayer::new(plan, 4, 2).unwrap();
+    let batch = Batch {
+        tokens: vec![3, 0, 6],
+        positions: vec![0, 1, 2],
+        sequences: vec![SequenceRows { rows: 0..3, pages: vec![1, 0] }],
+        outputs: vec![0, 2],
+        ..Batch::default()
+    };
+    let (steps, logits) = (player.plan().steps.len(), player.plan().logits.unwrap());
+    player.begin(&batch).unwrap();
+    player.run(0..steps).unwrap();
+    player.read(logits).unwrap()
+}
+
+#[test]
+fn sorted_columns_give_the_same_logits() {
+    let mut config = llama();
+    config["tie_word_embeddings"] = false.into();
+    let mut tensors = llama_tensors();
+    tensors.0.insert("lm_head.weight".into(), zeros(7, 12));
+    let mut random = Random::new(5);
+    for weight in tensors.0.values_mut() {
+        let values = random.normals(weight.rows() * weight.cols());
+        *weight = Weight::from_f32(weight.rows(), weight.cols(), &values).unwrap();
+    }
+    let natural = plan(&config, &tensors).unwrap();
+    let sorted = plan(&config, &Sorted(tensors)).unwrap();
+    let permutes = sorted.steps.iter().filter(|step| matches!(step.op, Op::Permute { .. })).count();
+    // Two of q, k and v; one each of o, gate, down and head.
+    assert_eq!(permutes, 6);
+    let (natural, sorted) = (logits(natural), logits(sorted));
+    for (natural, sorted) in natural.iter().zip(&sorted) {
+        assert!((natural - sorted).abs() <= 1e-5 * natural.abs().max(1.0), "{natural}, {sorted}");
+    }
+    assert!(natural.iter().any(|value| value.abs() > 0.1));
 }

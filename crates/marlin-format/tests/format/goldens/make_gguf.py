@@ -21,6 +21,8 @@ FLOATS = {  # offsets of the f16 fields of a block
     "q5_k": (T.Q5_K, [0, 2]),
     "q6_k": (T.Q6_K, [208]),
     "mxfp4-gguf": (T.MXFP4, []),
+    "iq4_nl": (T.IQ4_NL, [0]),
+    "iq4_xs": (T.IQ4_XS, [0]),
 }
 rng = np.random.default_rng(20260201)
 for name, (kind, offsets) in FLOATS.items():
