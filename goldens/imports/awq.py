@@ -15,7 +15,10 @@ def make(sources):
     order = {"AWQ_REVERSE_ORDER": [0, 4, 1, 5, 2, 6, 3, 7]}
     utils = functions(base / "utils" / "packing_utils.py", names, **order)
     linear = functions(
-        base / "modules" / "linear" / "gemm.py", ["from_linear"], inside="WQLinear_GEMM", get_best_device=lambda: "cpu"
+        base / "modules" / "linear" / "gemm.py",
+        ["from_linear"],
+        inside="WQLinear_GEMM",
+        get_best_device=lambda: "cpu",
     )
     tensors, values = {}, {}
     for name, rows, cols, group in CASES:
@@ -26,7 +29,9 @@ def make(sources):
         zeros = torch.tensor(rng.integers(0, 16, (cols // group, rows)))
         # Every code within its 4 bits.
         span = scales.repeat_interleave(group, 0), zeros.repeat_interleave(group, 0)
-        dense.weight.data = torch.clamp(dense.weight.data.T / span[0] + span[1], 0, 15).sub(span[1]).mul(span[0]).T
+        dense.weight.data = (
+            torch.clamp(dense.weight.data.T / span[0] + span[1], 0, 15).sub(span[1]).mul(span[0]).T
+        )
         packed = linear.from_linear(Packed, dense, 4, group, scales=scales, zeros=zeros)
         for part in ("qweight", "qzeros", "scales"):
             tensors[f"{name}.{part}"] = getattr(packed, part)

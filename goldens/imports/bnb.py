@@ -20,8 +20,12 @@ def make(_):
     for name, rows, cols, block, kind, nested in CASES:
         rng = np.random.default_rng([20261125, *name.encode()])
         weight = torch.tensor(rng.standard_normal((rows, cols)) * 0.05, dtype=torch.float32)
-        packed, state = functional.quantize_4bit(weight, blocksize=block, compress_statistics=nested, quant_type=kind)
+        packed, state = functional.quantize_4bit(
+            weight, blocksize=block, compress_statistics=nested, quant_type=kind
+        )
         tensors[f"{name}.weight"] = packed
-        tensors.update({f"{name}.weight.{part}": tensor for part, tensor in state.as_dict(packed=True).items()})
+        tensors.update(
+            {f"{name}.weight.{part}": tensor for part, tensor in state.as_dict(packed=True).items()}
+        )
         values[name] = functional.dequantize_4bit(packed, state)
     yield "bitsandbytes", {"quantization_config": {"quant_method": "bitsandbytes"}}, tensors, values

@@ -25,7 +25,13 @@ CASES = [
     ("bytes", BYTES, 5, 33, dict(num_bits=8)),
     ("bytes-zeros", BYTES, 5, 33, dict(num_bits=8, symmetric=False)),
     ("bytes-tensor", BYTES, 3, 40, dict(num_bits=8, strategy="tensor")),
-    ("nvfp4", "nvfp4-pack-quantized", 3, 64, dict(num_bits=4, type="float", strategy="tensor_group", group_size=16)),
+    (
+        "nvfp4",
+        "nvfp4-pack-quantized",
+        3,
+        64,
+        dict(num_bits=4, type="float", strategy="tensor_group", group_size=16),
+    ),
     ("mxfp4", "mxfp4-pack-quantized", 3, 64, dict(num_bits=4, type="float", group_size=32)),
 ]
 # Packed with ten codes of 3 bits a word.
@@ -37,7 +43,9 @@ def quantized(name, kind, rows, cols, arguments):
     rng = np.random.default_rng([20261125, *name.encode()])
     scattered = arguments.pop("order", False)
     defaults = {"strategy": "group" if "group_size" in arguments else "channel", "type": "int"}
-    scheme = QuantizationScheme(targets=[name], weights=QuantizationArgs(**{**defaults, **arguments}), format=kind)
+    scheme = QuantizationScheme(
+        targets=[name], weights=QuantizationArgs(**{**defaults, **arguments}), format=kind
+    )
     weight = torch.tensor(rng.standard_normal((rows, cols)) * 0.05, dtype=torch.float32)
     group = cols if scheme.weights.group_size in (None, -1) else scheme.weights.group_size
     state = {"weight": weight}
@@ -84,7 +92,12 @@ def values(scheme, state):
 
 def make(sources):
     old = functions(
-        sources / "compressed_tensors-0.12.2" / "compressed_tensors" / "compressors" / "quantized_compressors" / "pack_quantized.py",
+        sources
+        / "compressed_tensors-0.12.2"
+        / "compressed_tensors"
+        / "compressors"
+        / "quantized_compressors"
+        / "pack_quantized.py",
         ["pack_to_int32"],
         math=__import__("math"),
         np=np,
@@ -97,7 +110,9 @@ def make(sources):
             # Today's compressor knows no such order; old checkpoints have it.
             packed = {key: value for key, value in state.items() if key != "weight"}
             packed["weight_packed"] = pack_to_int32(codes, scheme.weights.num_bits)
-            packed["weight_zero_point"] = pack_to_int32(state["weight_zero_point"], scheme.weights.num_bits, packed_dim=0)
+            packed["weight_zero_point"] = pack_to_int32(
+                state["weight_zero_point"], scheme.weights.num_bits, packed_dim=0
+            )
             packed["weight_shape"] = torch.tensor([rows, cols])
         else:
             packed = BaseCompressor.get_value_from_registry(kind).compress(state, scheme)
@@ -106,9 +121,16 @@ def make(sources):
             bits = scheme.weights.num_bits
             packed["weight_packed"] = old.pack_to_int32(codes, bits)
             if "weight_zero_point" in packed:
-                packed["weight_zero_point"] = old.pack_to_int32(state["weight_zero_point"], bits, packed_dim=0)
+                packed["weight_zero_point"] = old.pack_to_int32(
+                    state["weight_zero_point"], bits, packed_dim=0
+                )
             padded.update({f"{name}.{part}": tensor for part, tensor in packed.items()})
             expected_padded[name] = expected[name]
-    yield "compressed-tensors", {"quantization_config": {"quant_method": "compressed-tensors"}}, today, expected
+    yield (
+        "compressed-tensors",
+        {"quantization_config": {"quant_method": "compressed-tensors"}},
+        today,
+        expected,
+    )
     config = {"quantization_config": {"quant_method": "compressed-tensors", "format": "pack-quantized"}}
     yield "compressed-tensors-padded", config, padded, expected_padded

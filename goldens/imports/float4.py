@@ -1,5 +1,5 @@
-"""4-bit floats: ModelOpt's NVFP4 by its own tensor class, gpt-oss MXFP4 by transformers, MMFP4 by the table of
-the predecessor's loader."""
+"""4-bit floats: ModelOpt's NVFP4 by its own tensor class, gpt-oss MXFP4 by transformers, MMFP4 by the
+predecessor's loader."""
 
 import numpy as np
 import torch
@@ -9,7 +9,15 @@ from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 def modelopt(sources):
     """Packed as ModelOpt packs; its `dequantize` takes codes, block scales and the tensor's scale."""
-    file = sources / "nvidia_modelopt-0.47.0" / "modelopt" / "torch" / "quantization" / "qtensor" / "nvfp4_tensor.py"
+    file = (
+        sources
+        / "nvidia_modelopt-0.47.0"
+        / "modelopt"
+        / "torch"
+        / "quantization"
+        / "qtensor"
+        / "nvfp4_tensor.py"
+    )
     values = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6])
     reduce = {"reduce_block_amax": None, "NVFP4QTensor": None}
     owner = functions(file, ["dequantize"], inside="NVFP4QTensor", **reduce)
@@ -65,6 +73,10 @@ def mmfp4(sources):
 
 
 def make(sources):
-    yield "modelopt-nvfp4", {"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}}, *modelopt(sources)
+    yield (
+        "modelopt-nvfp4",
+        {"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}},
+        *modelopt(sources),
+    )
     yield "gpt-oss", {"quantization_config": {"quant_method": "mxfp4"}}, *gpt_oss()
     yield "mmfp4", {}, *mmfp4(sources)

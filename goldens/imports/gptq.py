@@ -55,7 +55,9 @@ def kernel(sources):
         **vars(shifts),
     )
     file = base / "utils" / "model_dequant.py"
-    zeros = functions(file, re.findall(r"^def (\w*(?:pack|3bit|qzeros)\w*)\(", file.read_text(), re.M), PLANAR_BITS=())
+    zeros = functions(
+        file, re.findall(r"^def (\w*(?:pack|3bit|qzeros)\w*)\(", file.read_text(), re.M), PLANAR_BITS=()
+    )
     linear = type("Linear", (torch.nn.Module,), {name: getattr(methods, name) for name in METHODS})
     linear._wf_device = lambda self: torch.device("cpu")
     return linear, zeros._revert_gptq_v1_qzeros_correction

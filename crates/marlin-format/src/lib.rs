@@ -16,8 +16,8 @@
 //! | `nf4` `nf3` `nf2` | 4, 3, 2 bits into a codebook | 64 | f16 |
 //! | `lut4` `lut4-g32` | 4 bits into any codebook | 64, 32 | f32 |
 //! | `bf16` `f16` `f32` | dense | | |
-//! | `affine4` `affine8`, `-g64` `-g32` `-g16`, read only | unsigned 4, signed 8 bits | 128, 64, 32, 16 | f32, and f32 offset |
-//! | `q4_0` ... `q6_k` `mxfp4-gguf` `iq4_nl` `iq4_xs` | GGUF's blocks, read only | 16, 32 | inside the block |
+//! | `affine4` `affine8`, `-g64` `-g32` `-g16` | 4, 8 bits, read only | 128, 64, 32, 16 | f32, and offset |
+//! | `q4_0` ... `q6_k`, `mxfp4-gguf`, `iq4_nl`, `iq4_xs` | blocks, read only | 16, 32 | inside the block |
 //!
 //! A grouped format keeps three streams per row, each starting on a byte of its own:
 //!

@@ -8,6 +8,9 @@ use marlin_kernel::plan::{Op, Plan, Product, Rows, View, WeightId, Word};
 
 use crate::{Error, Tensors, rope::Frequencies};
 
+/// The order of a weight's columns; `None` for the model's.
+type Order = Option<Arc<[u32]>>;
+
 /// A plan under construction, and the tensors it is made of.
 pub struct Builder<'a> {
     tensors: &'a dyn Tensors,
@@ -158,7 +161,7 @@ impl<'a> Builder<'a> {
         let label = label.as_ref();
         let Op::MatMul { x, products } = op else { return self.plan.add_step(label, op) };
         // In order of first appearance.
-        let mut sorted: Vec<(Option<Arc<[u32]>>, Vec<Product>)> = Vec::new();
+        let mut sorted: Vec<(Order, Vec<Product>)> = Vec::new();
         for product in products {
             let order = self.orders.get(&product.weight).cloned();
             match sorted.iter_mut().find(|(known, _)| *known == order) {

@@ -2,11 +2,11 @@
 //!
 //! | scheme | codes | scales |
 //! |---|---|---|
-//! | ModelOpt NVFP4 | `X.weight` u8 `[rows, cols / 2]` | `X.weight_scale` E4M3 `[rows, cols / 16]`, `X.weight_scale_2` f32, a factor |
-//! | gpt-oss MXFP4 | `X_blocks` u8 `[experts, rows, cols / 32, 16]` | `X_scales` u8 (E8M0) `[experts, rows, cols / 32]` |
-//! | MMFP4 | `X.qweight` or `X.weight` u32 `[rows, cols / 8]` | `X.scales` f16 `[rows, groups]`, or the other way round |
+//! | ModelOpt NVFP4 | `X.weight` u8 `[rows, cols / 2]` | `X.weight_scale` E4M3, `X.weight_scale_2` f32 |
+//! | gpt-oss MXFP4 | `X_blocks` u8 `[experts, rows, cols / 32, 16]` | `X_scales` u8 (E8M0) |
+//! | MMFP4 | `X.qweight` or `X.weight` u32 `[rows, cols / 8]` | `X.scales` f16, by rows or by groups |
 //!
-//! The low nibble of a byte is the even column, in all three.
+//! The low nibble of a byte is the even column, in all three. `weight_scale_2` is a factor.
 
 use bytes::Bytes;
 use marlin_format::{Code, FORMATS, Format, Layout, Parts, ScaleType, Weight, by_name};

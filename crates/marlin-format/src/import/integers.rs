@@ -129,10 +129,8 @@ impl Integers {
             Layout::Grouped { code, scale: ScaleType::F16, zero: true, .. } => {
                 code.bits() == self.bits && self.zeros_within(code.magnitude() as i16)
             }
-            Layout::Grouped { code, scale: ScaleType::F16, zero: false, .. } => {
-                code != Code::E2m1
-                    && code.bits() == self.bits
-                    && self.one_zero() == Some(1 << (self.bits - 1))
+            Layout::Grouped { code: code @ (Code::Int4 | Code::Int8), scale: ScaleType::F16, .. } => {
+                code.bits() == self.bits && self.one_zero() == Some(1 << (self.bits - 1))
             }
             _ => false,
         });

@@ -107,7 +107,7 @@ mod tests {
         let mut row = [0; 12];
         write_stream(3, &codes, &mut row);
         let words = row.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
-        assert_eq!(words.collect::<Vec<_>>(), [0b01 << 30, 0b1 | 0b0 << 31, 0b11]);
+        assert_eq!(words.collect::<Vec<_>>(), [0b01 << 30, 0b1, 0b11]);
     }
 
     #[test]

@@ -70,6 +70,10 @@ impl Lowering<'_> {
     /// Takes a row-wise step.
     pub(super) fn rowwise(&mut self, step: usize, op: &Op) {
         let (rows, cache, micro) = self.micro(op);
+        if let Op::Permute { order, .. } = op {
+            // The operation says that they begin where the tables end.
+            self.listing.tables.extend_from_slice(order);
+        }
         let list = &self.micros;
         let other_cache = cache.is_some() && list.cache.is_some() && cache != list.cache;
         if list.rows.is_some_and(|held| held != rows) || other_cache {
@@ -132,7 +136,7 @@ impl Lowering<'_> {
     }
 
     /// The rows, the cache and the operation of a row-wise step.
-    fn micro(&mut self, op: &Op) -> (Rows, Option<CacheId>, Micro) {
+    fn micro(&self, op: &Op) -> (Rows, Option<CacheId>, Micro) {
         let nowhere = Place { base: 0, stride: 0, head_stride: 0 };
         let micro = |kind, x: &View, out: &View| Micro {
             kind,
@@ -164,9 +168,8 @@ impl Lowering<'_> {
                 let (extra, scale) = (*block as u32, (*block as f32).powf(-0.5));
                 (self.rows_of(x), None, Micro { extra, scale, ..micro(Kind::Hadamard, x, out) })
             }
-            Op::Permute { x, order, out } => {
+            Op::Permute { x, out, .. } => {
                 let extra = self.listing.tables.len() as u32;
-                self.listing.tables.extend_from_slice(order);
                 (self.rows_of(x), None, Micro { extra, ..micro(Kind::Permute, x, out) })
             }
             Op::Gather { x, out } => (Rows::Outputs, None, micro(Kind::Gather, x, out)),

@@ -67,10 +67,7 @@ fn plan() -> Plan {
     plan.add_step("heads", Op::HeadMatMul { x: up.split(HEADS), weight, out: gate.split(HEADS) });
     let activation = Activation::Silu;
     plan.add_step("act", Op::GatedMul { gate, up, activation, out: gate });
-    plan.add_step("rotate", Op::Hadamard { x: gate, block: 32, out: up });
-    let order = (0..HIDDEN as u32).rev().collect();
-    plan.add_step("order", Op::Permute { x: up, order, out: gate });
-    plan.add_step("add", Op::Add { x: gate, out: x });
+    rearrange(&mut plan, gate, up, x);
     let weight = add(&mut plan, "router", "f32", 5, HIDDEN);
     let products = vec![Product { weight, bias: None, out: logits, accumulate: false }];
     plan.add_step("router", Op::MatMul { x: h, products });
@@ -94,6 +91,13 @@ fn plan() -> Plan {
     plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared: None, activation, out: h });
     plan.add_step("gather", Op::Gather { x: View::columns(h.buffer, 0, HIDDEN), out: picked });
     plan
+}
+
+/// Adds `gate`, rotated and its columns turned round by way of `up`, to `x`.
+fn rearrange(plan: &mut Plan, gate: View, up: View, x: View) {
+    plan.add_step("rotate", Op::Hadamard { x: gate, block: 32, out: up });
+    plan.add_step("order", Op::Permute { x: up, order: (0..HIDDEN as u32).rev().collect(), out: gate });
+    plan.add_step("add", Op::Add { x: gate, out: x });
 }
 
 fn batch(rows: usize) -> Batch {

@@ -4,6 +4,7 @@ fn permute(op: Micro, place: Place) {
     for (var i = place.thread; i < op.heads * op.width; i += place.threads) {
         let head = i / op.width;
         let col = i % op.width;
-        arena[word(op.out, place.row, head, col)] = arena[word(op.x, place.row, head, tables[op.extra + col])];
+        let source = tables[op.extra + col];
+        arena[word(op.out, place.row, head, col)] = arena[word(op.x, place.row, head, source)];
     }
 }
