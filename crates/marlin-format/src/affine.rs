@@ -95,7 +95,11 @@ impl Format for Affine {
         })
     }
 
-    fn encode(&self, _values: &[f32], _how: Rounding<'_>, _row: RowMut<'_>) -> Result<(), Error> {
+    fn fit(&self, _values: &[f32], _how: Rounding<'_>, _row: RowMut<'_>) -> Result<(), Error> {
+        Err(Error::ReadOnly { format: self.name })
+    }
+
+    fn assign(&self, _values: &[f32], _row: RowMut<'_>) -> Result<(), Error> {
         Err(Error::ReadOnly { format: self.name })
     }
 }

@@ -71,7 +71,11 @@ impl Format for Dense {
         false
     }
 
-    fn encode(&self, values: &[f32], _how: Rounding<'_>, row: RowMut<'_>) -> Result<(), Error> {
+    fn fit(&self, _values: &[f32], _how: Rounding<'_>, _row: RowMut<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn assign(&self, values: &[f32], row: RowMut<'_>) -> Result<(), Error> {
         if let Some(col) = values.iter().position(|value| value.abs() >= self.first_infinite()) {
             let (format, value, limit) = (self.name, values[col], self.largest());
             return Err(Error::Overflow { format, row: 0, col, value, limit });

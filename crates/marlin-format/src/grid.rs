@@ -3,6 +3,9 @@
 //! Searches try [`LANES`] scales at once, one a lane: sums then run over values only, and the
 //! compiler turns lanes into vectors.
 
+use crate::Code;
+use crate::samples::MAX_GROUP;
+
 /// Scales tried at once.
 pub const LANES: usize = 16;
 
@@ -45,6 +48,18 @@ impl Integers {
     /// The integers of [`Code::Int8`](crate::Code::Int8).
     pub const INT8: Integers = Integers { low: [-128.0; LANES], high: [127.0; LANES] };
 
+    /// The integers of `code` with this zero point; E2M1 and lookup codes have none.
+    #[inline(always)]
+    pub fn of(code: Code, zero: u8) -> Self {
+        match code {
+            Code::Int4 => Integers::INT4,
+            Code::Uint4 | Code::Uint3 | Code::Uint2 => {
+                Integers::less(f32::from(code.max_zero() - 1), &[f32::from(zero); LANES])
+            }
+            _ => Integers::INT8,
+        }
+    }
+
     /// Codes `0..=most` less the zero point of each lane.
     pub fn less(most: f32, zeros: &[f32; LANES]) -> Self {
         Integers { low: zeros.map(|zero| -zero), high: zeros.map(|zero| most - zero) }
@@ -60,8 +75,21 @@ impl Grid for Integers {
     }
 }
 
+/// The codes of the values of a group, nearest in lane 0 of `grid`; zeros where a code of 1 is worth 0, and
+/// after the end of the group.
+#[inline(always)]
+pub fn codes(values: &[f32], unit: f32, grid: &impl Grid) -> [i8; MAX_GROUP] {
+    let mut codes = [0; MAX_GROUP];
+    if unit != 0.0 {
+        for (code, value) in codes.iter_mut().zip(values) {
+            *code = integer(grid.round(0, value / unit));
+        }
+    }
+    codes
+}
+
 /// A rounded code as an integer: the low bits of the shifted sum are its two's complement.
 #[inline(always)]
-pub fn integer(code: f32) -> i8 {
+fn integer(code: f32) -> i8 {
     (code + TO_INTEGER).to_bits() as i8
 }

@@ -3,12 +3,12 @@
 
 use half::f16;
 
-use crate::grid::{E2m1, Integers, LANES};
-use crate::samples::{MAX_GROUP, Samples};
+use crate::grid::{E2m1, Integers, codes};
+use crate::samples::Samples;
 use crate::search::absmax_unit;
 use crate::store::{Store, Stored, factor, read_scale, stored_bits, tensor_scale};
 use crate::{
-    Code, Error, Flaw, Format, Layout, Rounding, Row, RowMut, ScaleSearch, ScaleType, Unpacked, span,
+    Code, Error, Flaw, Format, Layout, Levels, Rounding, Row, RowMut, ScaleSearch, ScaleType, Unpacked, span,
 };
 
 /// What is chosen for one group.
@@ -49,18 +49,12 @@ impl Grouped {
         matches!(self.scale, ScaleType::E4m3)
     }
 
-    /// The codes nearest to the samples.
-    fn round(&self, samples: &Samples, fit: Fit) -> [i8; MAX_GROUP] {
-        let unit = fit.scale.unit;
-        match self.code {
-            Code::E2m1 => samples.codes(unit, &E2m1),
-            Code::Uint4 | Code::Uint3 | Code::Uint2 => {
-                let most = f32::from(self.code.max_zero() - 1);
-                samples.codes(unit, &Integers::less(most, &[f32::from(fit.zero); LANES]))
-            }
-            Code::Int4 => samples.codes(unit, &Integers::INT4),
-            _ => samples.codes(unit, &Integers::INT8),
-        }
+    fn store(&self, tensor_scale: f32) -> Store {
+        Store::new(self.code, self.scale, tensor_scale)
+    }
+
+    fn shape(&self) -> Shape {
+        Shape { name: self.name, bits: self.code.bits(), group: self.group, scale: self.scale }
     }
 }
 
@@ -98,8 +92,7 @@ impl Format for Grouped {
     }
 
     fn first_flaw(&self, row: Row<'_>) -> Option<Flaw> {
-        let store = Store::new(self.code, self.scale, row.tensor_scale);
-        if let Some((group, value)) = store.first_flaw(row.scales) {
+        if let Some((group, value)) = self.store(row.tensor_scale).first_flaw(row.scales) {
             // The unit of doubled codes is half the scale.
             let doubled = if self.code == Code::E2m1 { 2.0 } else { 1.0 };
             return Some(Flaw { group, field: "scale", value: doubled * value });
@@ -112,10 +105,18 @@ impl Format for Grouped {
         if self.has_tensor_scale() { tensor_scale(absmax) } else { 1.0 }
     }
 
-    fn encode(&self, values: &[f32], how: Rounding<'_>, row: RowMut<'_>) -> Result<(), Error> {
-        let store = Store::new(self.code, self.scale, row.tensor_scale);
-        let shape = Shape { name: self.name, bits: self.code.bits(), group: self.group, scale: self.scale };
-        encode(self, shape, store, values, how, row)
+    fn fit(&self, values: &[f32], how: Rounding<'_>, row: RowMut<'_>) -> Result<(), Error> {
+        fit(self, self.shape(), self.store(row.tensor_scale), values, how, row)
+    }
+
+    fn assign(&self, values: &[f32], row: RowMut<'_>) -> Result<(), Error> {
+        assign(self, self.shape(), self.store(row.tensor_scale), values, row);
+        Ok(())
+    }
+
+    fn levels<'a>(&self, row: Row<'a>, group: usize) -> Option<Levels<'a>> {
+        let unit = self.store(row.tensor_scale).read(row.scales, group)?.unit;
+        Some(Levels::new(self.code, unit, row.zeros.get(group).copied().unwrap_or(0)))
     }
 }
 
@@ -132,9 +133,13 @@ impl Coder for Grouped {
         (self.fit)(samples, store, search)
     }
 
-    fn pack(&self, samples: &Samples, fit: Fit, codes: &mut [u8]) {
-        let integers = if samples.extreme == 0.0 { [0; MAX_GROUP] } else { self.round(samples, fit) };
-        self.code.pack(&integers[..samples.len()], fit.zero, codes);
+    fn pack(&self, values: &[f32], fit: Fit, out: &mut [u8]) {
+        let unit = fit.scale.unit;
+        let integers = match self.code {
+            Code::E2m1 => codes(values, unit, &E2m1),
+            code => codes(values, unit, &Integers::of(code, fit.zero)),
+        };
+        self.code.pack(&integers[..values.len()], fit.zero, out);
     }
 }
 
@@ -146,8 +151,8 @@ pub trait Coder {
     fn limit(&self) -> f32;
     /// Scale and zero point of a group that is not all zero.
     fn fit(&self, samples: &Samples, store: &Store, search: ScaleSearch) -> Fit;
-    /// Writes the codes of a group; one that is all zero has a scale of 0.
-    fn pack(&self, samples: &Samples, fit: Fit, codes: &mut [u8]);
+    /// Writes the codes nearest to the values of a group, whose scale may be 0.
+    fn pack(&self, values: &[f32], fit: Fit, codes: &mut [u8]);
 }
 
 /// Sizes of a grouped row.
@@ -163,11 +168,11 @@ pub struct Shape {
     pub scale: ScaleType,
 }
 
-/// Encodes a row, one group after another.
+/// Chooses scales and zero points of a row, one group after another.
 ///
 /// # Errors
 /// [`Error::Overflow`] for a value whose scale would be infinite.
-pub fn encode(
+pub fn fit(
     coder: &impl Coder,
     shape: Shape,
     store: Store,
@@ -175,10 +180,9 @@ pub fn encode(
     how: Rounding<'_>,
     row: RowMut<'_>,
 ) -> Result<(), Error> {
-    let Shape { name, bits, group, scale } = shape;
-    let codes = row.codes.chunks_mut(group * bits / 8);
+    let Shape { name, group, scale, .. } = shape;
     let scales = row.scales.chunks_exact_mut(scale.bytes());
-    for (g, ((values, codes), scale)) in values.chunks(group).zip(codes).zip(scales).enumerate() {
+    for (g, (values, scale)) in values.chunks(group).zip(scales).enumerate() {
         let start = g * group;
         let weights = how.importance.map(|weights| &weights[start..][..values.len()]);
         let samples = Samples::new(values, weights);
@@ -193,11 +197,21 @@ pub fn encode(
             0.0 => Fit::symmetric(store.stored(0)),
             _ => coder.fit(&samples, &store, how.search),
         };
-        coder.pack(&samples, fit, codes);
         scale.copy_from_slice(&fit.scale.bits.to_le_bytes()[..scale.len()]);
         if let Some(zero) = row.zeros.get_mut(g) {
             *zero = fit.zero;
         }
     }
     Ok(())
+}
+
+/// Writes the codes of a row whose scales and zero points are chosen.
+pub fn assign(coder: &impl Coder, shape: Shape, store: Store, values: &[f32], row: RowMut<'_>) {
+    let Shape { bits, group, scale, .. } = shape;
+    let codes = row.codes.chunks_mut(group * bits / 8);
+    let scales = stored_bits(scale, row.scales).map(|bits| store.stored(bits));
+    for (g, ((values, codes), scale)) in values.chunks(group).zip(codes).zip(scales).enumerate() {
+        let zero = row.zeros.get(g).copied().unwrap_or(0);
+        coder.pack(values, Fit { scale, zero }, codes);
+    }
 }

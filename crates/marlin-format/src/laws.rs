@@ -3,7 +3,9 @@
 //! Each takes a format and input of the caller's choosing, and says what it found when the law does
 //! not hold. Laws about writing hold trivially for formats that are only read.
 
-use crate::{Code, Error, Format, Layout, Parts, Rounding, RowMut, ScaleSearch, ScaleType, Unpacked, Weight};
+use crate::{
+    Code, Error, Format, Layout, Parts, Rounding, Row, RowMut, ScaleSearch, ScaleType, Unpacked, Weight,
+};
 
 /// The law holds, or a sentence that says where it does not.
 pub type Verdict = Result<(), String>;
@@ -114,6 +116,48 @@ pub fn representable_comes_back(weight: &Weight) -> Verdict {
         let (format, parts) = (weight.format(), weight.parts());
         let again = row_with(format, &values, Rounding::default(), (&parts.codebook, parts.tensor_scale))?;
         same(weight.format(), "encoding a decoded row changes it", &again.to_f32(), &values)?;
+    }
+    Ok(())
+}
+
+/// The levels of a row's groups are what its codes decode to: what the row holds are levels, and any
+/// `values` (length `cols`) rounded to levels are assigned to codes that decode to them. None of the
+/// values that a group holds is nearer than the level chosen.
+pub fn levels_decode(weight: &Weight, values: &[f32]) -> Verdict {
+    let (format, layout, cols) = (weight.format(), weight.layout(), weight.cols());
+    for row in 0..weight.rows() {
+        let row = weight.row(row);
+        let level = |k: usize| format.levels(row, k / layout.group().max(1));
+        if level(0).is_none() {
+            return Ok(());
+        }
+        let nearest = |values: &[f32]| -> Vec<f32> {
+            let round = |(k, value): (usize, &f32)| level(k).map_or(f32::NAN, |level| level.nearest(*value));
+            values.iter().enumerate().map(round).collect()
+        };
+        let mut held = vec![0.0; cols];
+        format.decode(row, &mut held);
+        same(format, "a decoded value is not a level", &nearest(&held), &held)?;
+
+        let rounded = nearest(values);
+        for (g, group) in rounded.chunks(layout.group()).enumerate() {
+            let start = g * layout.group();
+            for (k, level) in (start..).zip(group) {
+                let miss = (level - values[k]).abs();
+                let nearer = |held: &&f32| (**held - values[k]).abs() < miss * (1.0 - 1e-6);
+                if let Some(held) = held[start..][..group.len()].iter().find(nearer) {
+                    return Err(format!("{}: {} rounds to {level}, not {held}", format.name(), values[k]));
+                }
+            }
+        }
+        let (mut codes, mut scales, mut zeros) =
+            (vec![0; row.codes.len()], row.scales.to_vec(), row.zeros.to_vec());
+        let Row { codebook, tensor_scale, .. } = row;
+        let (codes, scales, zeros) = (&mut codes, &mut scales, &mut zeros);
+        let mut out = RowMut { cols, codes, scales, zeros, codebook, tensor_scale };
+        format.assign(&rounded, out.reborrow()).map_err(|error| format!("{}: {error}", format.name()))?;
+        format.decode(out.as_row(), &mut held);
+        same(format, "assigned levels do not come back", &held, &rounded)?;
     }
     Ok(())
 }

@@ -53,6 +53,7 @@ mod int;
 mod int8;
 pub mod laws;
 mod layout;
+mod levels;
 mod lookup;
 mod mxfp4;
 mod samples;
@@ -64,6 +65,7 @@ mod weight;
 
 pub use error::Error;
 pub use layout::{Code, Layout, ScaleType};
+pub use levels::Levels;
 pub use weight::{Parts, Row, RowMut, Weight};
 
 use std::fmt::Debug;
@@ -151,12 +153,38 @@ pub trait Format: Debug + Send + Sync {
         1.0
     }
 
-    /// Encodes finite `values` (length `row.cols`) into the streams of `row`.
+    /// Chooses the scales (and zero points) for finite `values` (length `row.cols`) and writes them to
+    /// `row`; its codes stay as they are. Dense formats have nothing to choose.
     ///
     /// # Errors
     /// [`Error::ReadOnly`] for formats that are only read, [`Error::Overflow`] for a value that the
     /// format cannot hold.
-    fn encode(&self, values: &[f32], how: Rounding<'_>, row: RowMut<'_>) -> Result<(), Error>;
+    fn fit(&self, values: &[f32], how: Rounding<'_>, row: RowMut<'_>) -> Result<(), Error>;
+
+    /// Writes the codes nearest to finite `values` (length `row.cols`) under the scales that stand in
+    /// `row`, whose codes are zeros.
+    ///
+    /// # Errors
+    /// As [`Format::fit`].
+    fn assign(&self, values: &[f32], row: RowMut<'_>) -> Result<(), Error>;
+
+    /// What the columns of one group can hold under the scales that stand in `row`: rounding to these
+    /// levels value by value, then [`Format::assign`], decodes to the rounded values. `None` for
+    /// formats without group scales and for those that are only read.
+    fn levels<'a>(&self, row: Row<'a>, group: usize) -> Option<Levels<'a>> {
+        let _ = (row, group);
+        None
+    }
+
+    /// Encodes finite `values` (length `row.cols`) into the streams of `row`: [`Format::fit`], then
+    /// [`Format::assign`].
+    ///
+    /// # Errors
+    /// As [`Format::fit`].
+    fn encode(&self, values: &[f32], how: Rounding<'_>, mut row: RowMut<'_>) -> Result<(), Error> {
+        self.fit(values, how, row.reborrow())?;
+        self.assign(values, row)
+    }
 }
 
 /// Every format, in the order help texts list them: what we write, the default first; then what we

@@ -29,11 +29,13 @@
 
 use crate::codes::{join, split};
 use crate::grid::Grid;
-use crate::grouped::{Coder, Fit, Shape, encode};
-use crate::samples::Samples;
+use crate::grouped::{Coder, Fit, Shape, assign, fit};
+use crate::samples::{MAX_GROUP, Samples};
 use crate::search::{rescaled, spread};
 use crate::store::{Store, Stored, read_scale, stored_bits};
-use crate::{Code, Error, Flaw, Format, Layout, Rounding, Row, RowMut, ScaleSearch, ScaleType, Unpacked};
+use crate::{
+    Code, Error, Flaw, Format, Layout, Levels, Rounding, Row, RowMut, ScaleSearch, ScaleType, Unpacked,
+};
 
 /// The NF4 values.
 #[rustfmt::skip]
@@ -109,6 +111,10 @@ impl Lookup {
         Store::up_to(magnitude(codebook), self.scale, 1.0)
     }
 
+    fn shape(&self) -> Shape {
+        Shape { name: self.name, bits: self.code.bits(), group: self.group, scale: self.scale }
+    }
+
     /// Writes `scales * codebook[code]` with the codebook in an array of `N`, so that no index is checked.
     #[inline(always)]
     fn decode_from<const N: usize>(&self, row: Row<'_>, out: &mut [f32]) {
@@ -157,14 +163,28 @@ impl Format for Lookup {
         Some(Flaw { group, field: "scale", value })
     }
 
-    fn encode(&self, values: &[f32], how: Rounding<'_>, row: RowMut<'_>) -> Result<(), Error> {
-        let shape = Shape { name: self.name, bits: self.code.bits(), group: self.group, scale: self.scale };
-        let store = self.store(row.codebook);
+    fn fit(&self, values: &[f32], how: Rounding<'_>, row: RowMut<'_>) -> Result<(), Error> {
+        let (shape, store) = (self.shape(), self.store(row.codebook));
         match self.code {
-            Code::Lookup4 => encode(&Table::<16>::new(row.codebook), shape, store, values, how, row),
-            Code::Lookup3 => encode(&Table::<8>::new(row.codebook), shape, store, values, how, row),
-            _ => encode(&Table::<4>::new(row.codebook), shape, store, values, how, row),
+            Code::Lookup4 => fit(&Table::<16>::new(row.codebook), shape, store, values, how, row),
+            Code::Lookup3 => fit(&Table::<8>::new(row.codebook), shape, store, values, how, row),
+            _ => fit(&Table::<4>::new(row.codebook), shape, store, values, how, row),
         }
+    }
+
+    fn assign(&self, values: &[f32], row: RowMut<'_>) -> Result<(), Error> {
+        let (shape, store) = (self.shape(), self.store(row.codebook));
+        match self.code {
+            Code::Lookup4 => assign(&Table::<16>::new(row.codebook), shape, store, values, row),
+            Code::Lookup3 => assign(&Table::<8>::new(row.codebook), shape, store, values, row),
+            _ => assign(&Table::<4>::new(row.codebook), shape, store, values, row),
+        }
+        Ok(())
+    }
+
+    fn levels<'a>(&self, row: Row<'a>, group: usize) -> Option<Levels<'a>> {
+        let unit = self.store(row.codebook).read(row.scales, group)?.unit;
+        Some(Levels::lookup(row.codebook, unit))
     }
 }
 
@@ -249,16 +269,17 @@ impl<const N: usize> Coder for Table<N> {
         })
     }
 
-    fn pack(&self, samples: &Samples, fit: Fit, codes: &mut [u8]) {
+    fn pack(&self, values: &[f32], fit: Fit, codes: &mut [u8]) {
+        let unit = fit.scale.unit;
         let code = |value: &f32| {
-            let units = value / fit.scale.unit;
+            let units = value / unit;
             let at = self.cuts.iter().filter(|cut| units > **cut).count();
-            if samples.extreme == 0.0 { self.zero as i8 } else { self.codes[at] as i8 }
+            if unit == 0.0 { self.zero as i8 } else { self.codes[at] as i8 }
         };
-        let mut integers = [0; crate::samples::MAX_GROUP];
-        for (integer, value) in integers.iter_mut().zip(samples.values()) {
+        let mut integers = [0; MAX_GROUP];
+        for (integer, value) in integers.iter_mut().zip(values) {
             *integer = code(value);
         }
-        join(N.trailing_zeros() as usize, &integers[..samples.len()], codes, |code| code as u8);
+        join(N.trailing_zeros() as usize, &integers[..values.len()], codes, |code| code as u8);
     }
 }

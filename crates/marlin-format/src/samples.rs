@@ -1,6 +1,6 @@
 //! One group of values made ready for a search: scaled near 1, weighted.
 
-use crate::grid::{Grid, LANES, integer};
+use crate::grid::{Grid, LANES};
 
 /// Largest group of any format.
 pub const MAX_GROUP: usize = 128;
@@ -58,28 +58,8 @@ impl Samples {
         samples
     }
 
-    /// Values of the group.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// The values.
-    pub fn values(&self) -> &[f32] {
-        &self.values[..self.len]
-    }
-
     fn weighted(&self) -> impl Iterator<Item = (f32, f32)> {
         self.values[..self.len].iter().copied().zip(self.weights[..self.len].iter().copied())
-    }
-
-    /// The nearest code of every value in lane 0 of `grid`.
-    #[inline(always)]
-    pub fn codes(&self, unit: f32, grid: &impl Grid) -> [i8; MAX_GROUP] {
-        let mut codes = [0; MAX_GROUP];
-        for (code, value) in codes.iter_mut().zip(&self.values[..self.len]) {
-            *code = integer(grid.round(0, value / unit));
-        }
-        codes
     }
 
     /// The least-squares unit, `sum w x q / sum w q^2`, of the codes `q` nearest at each unit.

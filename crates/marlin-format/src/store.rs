@@ -96,6 +96,13 @@ impl Store {
         Stored { bits, unit: read_scale(self.scale, bits) * self.factor * power_of_two(-self.exponent) }
     }
 
+    /// The unit of a group in a row's scale stream. `None` beyond its end.
+    pub fn read(&self, scales: &[u8], group: usize) -> Option<Stored> {
+        let bytes = self.scale.bytes();
+        let bits = stored_bits(self.scale, scales.get(group * bytes..(group + 1) * bytes)?).next()?;
+        Some(self.stored(bits))
+    }
+
     /// The storable unit nearest to `unit`, never 0; the largest or smallest one beyond the range.
     /// E8M0 rounds down, as OCP MX asks.
     #[inline]

@@ -70,6 +70,20 @@ pub struct RowMut<'a> {
     pub tensor_scale: f32,
 }
 
+impl RowMut<'_> {
+    /// The row as it stands.
+    pub fn as_row(&self) -> Row<'_> {
+        let RowMut { cols, codebook, tensor_scale, .. } = *self;
+        Row { cols, codes: self.codes, scales: self.scales, zeros: self.zeros, codebook, tensor_scale }
+    }
+
+    /// The same row, lent for a shorter time.
+    pub fn reborrow(&mut self) -> RowMut<'_> {
+        let RowMut { cols, codebook, tensor_scale, .. } = *self;
+        RowMut { cols, codes: self.codes, scales: self.scales, zeros: self.zeros, codebook, tensor_scale }
+    }
+}
+
 /// A matrix `[rows, cols]`, row-major: `y = W x` has `rows` outputs. Cloning shares the bytes.
 #[derive(Clone, Debug)]
 pub struct Weight {

@@ -59,6 +59,17 @@ proptest! {
     }
 
     #[test]
+    fn levels_are_what_codes_decode_to(values in rows(), seed in any::<u64>()) {
+        let others = Random(seed).gaussian(values.len());
+        for format in FORMATS {
+            if let Ok(weight) = Weight::encode(*format, 1, values.len(), &values, Rounding::default()) {
+                check(laws::levels_decode(&weight, &values));
+                check(laws::levels_decode(&weight, &others));
+            }
+        }
+    }
+
+    #[test]
     fn order_is_kept(values in rows()) {
         for search in BOTH {
             let how = Rounding { search, importance: None };
@@ -113,6 +124,7 @@ proptest! {
             if let Some(weight) = any_row(*format, cols, seed, (exponent as f32).exp2()) {
                 check(laws::representable_comes_back(&weight));
                 check(laws::decodes_as_unpacked(&weight));
+                check(laws::levels_decode(&weight, &weight.to_f32()));
             }
         }
     }
