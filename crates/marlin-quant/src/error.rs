@@ -26,6 +26,14 @@ pub enum Error {
         /// Formats that can be written.
         expected: String,
     },
+    /// Bytes that are no moments of inputs.
+    #[error("moments of inputs: {found} bytes, expected {expected}")]
+    Gram {
+        /// Bytes there are.
+        found: usize,
+        /// Bytes there should be.
+        expected: usize,
+    },
     /// The user asked to stop.
     #[error("stopped after {done} of {total} tensors, nothing was kept")]
     Stopped {

@@ -6,13 +6,21 @@
 
 #![forbid(unsafe_code)]
 
+mod cholesky;
 mod error;
+mod gptq;
+mod gram;
+mod hessian;
 mod quantize;
 mod recipe;
 mod report;
 mod round;
+mod streams;
 
 pub use error::Error;
+pub use gptq::{Compensated, gptq};
+pub use gram::Gram;
+pub use hessian::{ColumnOrder, Damping, Fallback, Hessian};
 pub use quantize::{Progress, quantize};
 pub use recipe::Recipe;
 pub use report::{FormatRow, Report, TensorReport};

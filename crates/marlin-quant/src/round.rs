@@ -2,11 +2,17 @@
 //!
 //! The result does not depend on the number of threads.
 
-use marlin_format::{Error, Format, Parts, Rounding, Row, RowMut, Weight};
+use marlin_format::{Error, Format, Rounding, Weight};
 use rayon::prelude::*;
+
+use crate::streams::Streams;
 
 /// Values a task should have at least, so that threads are worth their while.
 const TASK_VALUES: usize = 1 << 16;
+
+fn min_rows(cols: usize) -> usize {
+    (TASK_VALUES / cols.max(1)).max(1)
+}
 
 /// Sums of squares over a tensor.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -24,10 +30,12 @@ impl SquaredError {
     }
 }
 
-impl std::ops::AddAssign for SquaredError {
-    fn add_assign(&mut self, other: SquaredError) {
-        self.error += other.error;
-        self.total += other.total;
+impl std::iter::Sum for SquaredError {
+    fn sum<I: Iterator<Item = SquaredError>>(parts: I) -> SquaredError {
+        parts.fold(SquaredError::default(), |sum, part| SquaredError {
+            error: sum.error + part.error,
+            total: sum.total + part.total,
+        })
     }
 }
 
@@ -46,45 +54,31 @@ pub struct Rounded {
 /// [`Error::NotFinite`] with the place of a NaN or infinity, [`Error::ReadOnly`], [`Error::Columns`].
 pub fn round(source: &Weight, format: &'static dyn Format, how: Rounding<'_>) -> Result<Rounded, Error> {
     let (rows, cols) = (source.rows(), source.cols());
-    let layout = format.layout();
-    let min_rows = (TASK_VALUES / cols.max(1)).max(1);
-    let tensor_scale = format.tensor_scale(absmax(source, min_rows)?);
-    let codebook = format.codebook();
-
-    let mut codes = vec![0; rows * layout.code_bytes(cols)];
-    let mut scales = vec![0; rows * layout.scale_bytes(cols)];
-    let mut zeros = vec![0; rows * layout.zero_bytes(cols)];
-    let streams = cut(&mut codes, rows)
-        .into_par_iter()
-        .zip(cut(&mut scales, rows))
-        .zip(cut(&mut zeros, rows))
-        .enumerate()
-        .with_min_len(min_rows);
+    let tensor_scale = format.tensor_scale(absmax(source)?);
+    let mut streams = Streams::new(format, rows, cols, tensor_scale);
     let errors: Vec<SquaredError> = streams
+        .rows_mut()
+        .into_par_iter()
+        .enumerate()
+        .with_min_len(min_rows(cols))
         .map_init(
             || (vec![0.0; cols], vec![0.0; cols]),
-            |(values, decoded), (row, ((codes, scales), zeros))| {
+            |(values, decoded), (row, mut out)| {
                 source.decode_row(row, values);
-                let out = RowMut { cols, codes, scales, zeros, codebook, tensor_scale };
-                format.encode(values, how, out).map_err(|error| error.in_row(row))?;
-                format.decode(Row { cols, codes, scales, zeros, codebook, tensor_scale }, decoded);
+                format.encode(values, how, out.reborrow()).map_err(|error| error.in_row(row))?;
+                format.decode(out.as_row(), decoded);
                 Ok(squared_error(values, decoded))
             },
         )
         .collect::<Result<_, Error>>()?;
-
-    let mut error = SquaredError::default();
-    errors.into_iter().for_each(|row| error += row);
-    let (codes, scales, zeros) = (codes.into(), scales.into(), zeros.into());
-    let parts = Parts { codes, scales, zeros, codebook: codebook.into(), tensor_scale };
-    Ok(Rounded { weight: Weight::new(format, rows, cols, parts)?, error })
+    Ok(Rounded { weight: streams.into_weight()?, error: errors.into_iter().sum() })
 }
 
 /// The largest magnitude; an error for the first value that is not finite.
-fn absmax(source: &Weight, min_rows: usize) -> Result<f32, Error> {
+pub(crate) fn absmax(source: &Weight) -> Result<f32, Error> {
     let maxima: Vec<f32> = (0..source.rows())
         .into_par_iter()
-        .with_min_len(min_rows)
+        .with_min_len(min_rows(source.cols()))
         .map_init(
             || vec![0.0f32; source.cols()],
             |values, row| {
@@ -99,16 +93,8 @@ fn absmax(source: &Weight, min_rows: usize) -> Result<f32, Error> {
     Ok(maxima.into_iter().fold(0.0, f32::max))
 }
 
-/// One slice per row; empty ones for a stream the format does not have.
-fn cut(stream: &mut [u8], rows: usize) -> Vec<&mut [u8]> {
-    match stream.len().checked_div(rows) {
-        None => Vec::new(),
-        Some(0) => (0..rows).map(|_| Default::default()).collect(),
-        Some(bytes) => stream.chunks_exact_mut(bytes).collect(),
-    }
-}
-
-fn squared_error(values: &[f32], decoded: &[f32]) -> SquaredError {
+/// Of one row and what its codes decode to.
+pub(crate) fn squared_error(values: &[f32], decoded: &[f32]) -> SquaredError {
     let square = |value: f32| f64::from(value) * f64::from(value);
     SquaredError {
         error: values.iter().zip(decoded).map(|(value, decoded)| square(value - decoded)).sum(),
@@ -119,6 +105,7 @@ fn squared_error(values: &[f32], decoded: &[f32]) -> SquaredError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use marlin_format::Parts;
 
     fn source(rows: usize, cols: usize) -> Weight {
         let values: Vec<f32> = (0..rows * cols).map(|i| ((i * 37 % 101) as f32 - 50.0) / 900.0).collect();

@@ -1,0 +1,5 @@
+//! Quantizers against slow obvious references, on odd sizes, for any number of threads.
+
+mod gptq;
+mod gram;
+mod random;
