@@ -34,6 +34,20 @@ pub enum Error {
         /// Bytes there should be.
         expected: usize,
     },
+    /// No choice of formats is small enough.
+    #[error("a budget of {found} bytes: the smallest choice takes {smallest}")]
+    Budget {
+        /// The budget.
+        found: u64,
+        /// Bytes of the smallest choice.
+        smallest: u64,
+    },
+    /// A unit of an allocation cannot be stored in any way.
+    #[error("unit {unit}: no option has a finite loss")]
+    NoOption {
+        /// Which unit.
+        unit: usize,
+    },
     /// The user asked to stop.
     #[error("stopped after {done} of {total} tensors, nothing was kept")]
     Stopped {

@@ -132,7 +132,7 @@ impl Gram {
     }
 
     /// The importance of each column for [`marlin_format::Rounding::importance`], as an importance matrix
-    /// has it: the mean square of its inputs, and [`SILENT`] of the mean over all columns, so that one
+    /// has it: the mean square of its inputs, and a hundredth of the mean over all columns, so that one
     /// that was silent still counts. `None`, which weighs all columns alike, where nothing was seen (an
     /// expert that no token was routed to) or what was seen is not finite.
     pub fn importance(&self) -> Option<Vec<f32>> {

@@ -3,9 +3,14 @@
 //! A [`Recipe`] gives every tensor a format, [`round`] chooses its codes, [`quantize`] streams a whole
 //! model through both, and a [`Report`] says what was measured on the way. Nothing here is estimated:
 //! every error is computed from the codes that are written.
+//!
+//! With calibration, a [`Gram`] sums up the inputs of a matrix. It weighs columns for [`round`], becomes a
+//! [`Hessian`] for [`gptq`], and measures what either costs in the outputs. From such costs, [`allocate`]
+//! chooses a format for every tensor under a budget of bytes.
 
 #![forbid(unsafe_code)]
 
+mod allocate;
 mod cholesky;
 mod error;
 mod gptq;
@@ -17,6 +22,7 @@ mod report;
 mod round;
 mod streams;
 
+pub use allocate::{Allocation, Cost, allocate, together};
 pub use error::Error;
 pub use gptq::{Compensated, gptq};
 pub use gram::Gram;
