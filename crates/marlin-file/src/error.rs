@@ -134,6 +134,9 @@ pub enum Error {
     /// Another process is writing the same output.
     #[error("{}: is being written by another process, in {}", path.display(), partial.display())]
     Busy { path: PathBuf, partial: PathBuf },
+    /// An interrupted run can be continued, but not by this one.
+    #[error("{}: left by an interrupted run, {what}: found {found}, expected {expected}", partial.display())]
+    OtherRun { partial: PathBuf, what: String, found: String, expected: String },
     /// The disk has no room.
     #[error("{}: {needed} bytes to write, {available} bytes free on the disk", path.display())]
     Full { path: PathBuf, needed: u64, available: u64 },

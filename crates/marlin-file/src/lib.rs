@@ -54,4 +54,4 @@ pub use safetensors::Safetensors;
 pub use schemes::Ordered;
 pub use tensors::{TensorView, Tensors};
 pub use weights::check_finite;
-pub use write::{Content, ModelWriter, Options, Planned, Written};
+pub use write::{Content, ModelWriter, Options, Partial, Planned, Written};

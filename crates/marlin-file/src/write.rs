@@ -4,28 +4,32 @@
 //! Tensors come in any order and go straight to their place; none is kept.
 
 mod config;
+mod journal;
+mod partial;
 mod plan;
-mod stage;
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use marlin_format::{Layout, Weight};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+pub use partial::Partial;
 pub use plan::{Content, Planned};
 
 use crate::Error;
 use crate::safetensors::INDEX_NAME;
 use crate::stored::{self, Part};
-use plan::{Layouts, Slot};
-use stage::Stage;
+use plan::{Layouts, Shard, Slot};
 
 /// Longest shard, in bytes, that a model hub takes without special handling.
 const DEFAULT_SHARD_BYTES: u64 = 5_000_000_000;
 const CONFIG_NAME: &str = "config.json";
+/// Keys of a checkpoint's note: the tensors written since the one before, and what the caller adds.
+const WRITTEN: &str = "written";
+const NOTE: &str = "note";
 
 /// What the writer may be told besides the tensors.
 #[derive(Clone, Debug)]
@@ -53,7 +57,8 @@ pub struct Written {
     pub len_bytes: u64,
 }
 
-/// A model being written. Dropped before [`ModelWriter::finish`], it leaves nothing behind.
+/// A model being written. Dropped before [`ModelWriter::finish`], it leaves nothing behind but what a
+/// [`ModelWriter::checkpoint`] has made durable.
 #[derive(Debug)]
 pub struct ModelWriter {
     layouts: Layouts,
@@ -62,8 +67,10 @@ pub struct ModelWriter {
     side_files: HashSet<String>,
     /// Bytes written of the tensor files.
     written: u64,
+    /// Names written since the last checkpoint.
+    recent: Vec<String>,
     // Last, so that the files are closed before the directory is removed.
-    stage: Stage,
+    partial: Partial,
 }
 
 impl ModelWriter {
@@ -74,24 +81,20 @@ impl ModelWriter {
     /// [`Error::Exists`], [`Error::Busy`], [`Error::Full`], [`Error::Duplicate`], [`Error::Differs`]
     /// for a size that is no number, or [`Error::Io`].
     pub fn create(target: &Path, planned: &[Planned], options: Options) -> Result<Self, Error> {
+        ModelWriter::within(Partial::open(target, None, false)?, planned, options)
+    }
+
+    /// As [`ModelWriter::create`], in a directory that is there. Where it was taken over from an
+    /// interrupted run, the tensors of its checkpoints count as written.
+    ///
+    /// # Errors
+    /// As [`ModelWriter::create`]; also [`Error::OtherRun`] if the files there were planned otherwise.
+    pub fn within(partial: Partial, planned: &[Planned], options: Options) -> Result<Self, Error> {
         let layouts = plan::plan(planned, options.shard_bytes)?;
-        let needed = layouts.shards.iter().map(|shard| shard.len).sum();
-        let stage = Stage::create(target)?;
-        if let Some(available) = available(&stage).filter(|available| *available < needed) {
-            return Err(Error::Full { path: target.to_owned(), needed, available });
-        }
-        let mut writer =
-            ModelWriter { layouts, files: Vec::new(), side_files: HashSet::new(), written: 0, stage };
-        for at in 0..writer.layouts.shards.len() {
-            let shard = &writer.layouts.shards[at];
-            let path = writer.stage.dir().join(&shard.name);
-            let file = File::create_new(&path).and_then(|mut file| {
-                file.set_len(shard.len)?;
-                file.write_all(&shard.header)?;
-                Ok(file)
-            });
-            writer.files.push(file.map_err(|source| writer.io("create", &path, source))?);
-        }
+        let (files, side_files, recent) = (Vec::new(), HashSet::new(), Vec::new());
+        let mut writer = ModelWriter { layouts, files, side_files, written: 0, recent, partial };
+        writer.mark_written()?;
+        writer.open_shards()?;
         if let Some(index) = writer.layouts.index.take() {
             writer.json_file(INDEX_NAME, &index)?;
         }
@@ -105,9 +108,69 @@ impl ModelWriter {
         Ok(writer)
     }
 
+    /// Makes the tensor files, or opens those that something was written to.
+    fn open_shards(&mut self) -> Result<(), Error> {
+        let needed = self.len_bytes();
+        if let Some(available) = available(&self.partial).filter(|free| self.written == 0 && *free < needed) {
+            return Err(Error::Full { path: self.partial.target().to_owned(), needed, available });
+        }
+        for shard in &self.layouts.shards {
+            let path = self.partial.dir().join(&shard.name);
+            let file = if self.written == 0 { make(&path, shard) } else { reopen(&path, shard) };
+            let file = file.map_err(|source| self.io("open", &path, source))?.ok_or_else(|| {
+                let (found, expected) = ("another plan".to_owned(), "the same tensors".to_owned());
+                Error::OtherRun { partial: path, what: "tensor file".to_owned(), found, expected }
+            })?;
+            self.files.push(file);
+        }
+        Ok(())
+    }
+
+    /// Marks what the checkpoints of an interrupted run name.
+    fn mark_written(&mut self) -> Result<(), Error> {
+        let names = |note: &Value| note[WRITTEN].as_array().cloned().unwrap_or_default();
+        for name in self.partial.notes().iter().flat_map(names) {
+            let name = name.as_str().unwrap_or_default();
+            let slot = self.layouts.slots.get_mut(name);
+            let slot = slot.ok_or_else(|| Error::NotPlanned { tensor: name.to_owned() })?;
+            slot.written = true;
+            self.written += slot.places.iter().map(|place| place.len as u64).sum::<u64>();
+        }
+        Ok(())
+    }
+
+    /// Makes everything written so far durable, and says so in the journal together with `note`: an
+    /// interrupted run continues behind the last checkpoint. Panics without a journal.
+    ///
+    /// # Errors
+    /// [`Error::Full`] or [`Error::Io`].
+    pub fn checkpoint(&mut self, note: Value) -> Result<(), Error> {
+        self.sync()?;
+        let written = std::mem::take(&mut self.recent);
+        self.partial.note(json!({ WRITTEN: written, NOTE: note }))
+    }
+
+    /// The notes of all checkpoints, in order.
+    pub fn notes(&self) -> impl Iterator<Item = &Value> {
+        self.partial.notes().iter().filter_map(|note| note.get(NOTE))
+    }
+
+    /// The path of a working file, as [`Partial::scratch`].
+    pub fn scratch(&self, name: &str) -> PathBuf {
+        self.partial.scratch(name)
+    }
+
+    fn sync(&self) -> Result<(), Error> {
+        for (file, shard) in self.files.iter().zip(&self.layouts.shards) {
+            let synced = file.sync_all();
+            synced.map_err(|source| self.io("sync", &self.partial.dir().join(&shard.name), source))?;
+        }
+        Ok(())
+    }
+
     /// Directories that interrupted runs for the same target had left, which are removed.
     pub fn leftovers(&self) -> &[PathBuf] {
-        &self.stage.leftovers
+        self.partial.leftovers()
     }
 
     /// Bytes that the tensor files will have.
@@ -188,8 +251,8 @@ impl ModelWriter {
         if made_here || !self.side_files.insert(name.to_owned()) {
             return Err(Error::Reserved { name: name.to_owned() });
         }
-        let path = self.stage.dir().join(name);
-        let written = File::create_new(&path).and_then(|mut file| {
+        let path = self.partial.dir().join(name);
+        let written = File::create(&path).and_then(|mut file| {
             file.write_all(bytes)?;
             file.sync_all()
         });
@@ -207,14 +270,11 @@ impl ModelWriter {
         if let Some(first) = first {
             return Err(Error::Unwritten { count, first });
         }
-        for (file, shard) in self.files.iter().zip(&self.layouts.shards) {
-            let synced = file.sync_all();
-            synced.map_err(|source| self.io("sync", &self.stage.dir().join(&shard.name), source))?;
-        }
+        self.sync()?;
         self.files.clear();
-        let (dir, len_bytes) = (self.stage.target().to_owned(), self.len_bytes());
+        let (dir, len_bytes) = (self.partial.target().to_owned(), self.len_bytes());
         let shards = self.layouts.shards.len();
-        self.stage.publish()?;
+        self.partial.publish()?;
         Ok(Written { dir, shards, len_bytes })
     }
 
@@ -229,6 +289,7 @@ impl ModelWriter {
         if std::mem::replace(&mut slot.written, true) {
             return Err(Error::WrittenTwice { tensor: tensor() });
         }
+        self.recent.push(tensor());
         Ok(slot)
     }
 
@@ -236,7 +297,7 @@ impl ModelWriter {
         let file = &mut self.files[shard];
         let written = file.seek(SeekFrom::Start(offset)).and_then(|_| file.write_all(bytes));
         written.map_err(|source| {
-            let path = self.stage.dir().join(&self.layouts.shards[shard].name);
+            let path = self.partial.dir().join(&self.layouts.shards[shard].name);
             self.io("write", &path, source)
         })?;
         self.written += bytes.len() as u64;
@@ -244,9 +305,9 @@ impl ModelWriter {
     }
 
     fn json_file(&mut self, name: &'static str, value: &Value) -> Result<(), Error> {
-        let path = self.stage.dir().join(name);
+        let path = self.partial.dir().join(name);
         self.side_files.insert(name.to_owned());
-        let written = File::create_new(&path).and_then(|mut file| {
+        let written = File::create(&path).and_then(|mut file| {
             writeln!(file, "{value:#}")?;
             file.sync_all()
         });
@@ -258,14 +319,33 @@ impl ModelWriter {
         if !matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             return Error::io(doing, path, source);
         }
-        let (path, needed) = (self.stage.target().to_owned(), self.len_bytes() - self.written);
-        Error::Full { path, needed, available: available(&self.stage).unwrap_or(0) }
+        let (path, needed) = (self.partial.target().to_owned(), self.len_bytes() - self.written);
+        Error::Full { path, needed, available: available(&self.partial).unwrap_or(0) }
     }
 }
 
+/// Makes a tensor file.
+fn make(path: &Path, shard: &Shard) -> io::Result<Option<File>> {
+    let mut file = File::create(path)?;
+    file.set_len(shard.len)?;
+    file.write_all(&shard.header)?;
+    Ok(Some(file))
+}
+
+/// Opens the tensor file of an interrupted run; `None` if it was planned otherwise.
+fn reopen(path: &Path, shard: &Shard) -> io::Result<Option<File>> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut header = vec![0; shard.header.len()];
+    let fits = file.metadata()?.len() == shard.len;
+    if fits {
+        file.read_exact(&mut header)?;
+    }
+    Ok((fits && header == shard.header).then_some(file))
+}
+
 /// Bytes free on the disk; `None` where the system cannot tell (some network disks say 0 of 0).
-fn available(stage: &Stage) -> Option<u64> {
-    let disk = fs4::statvfs(stage.dir()).ok()?;
+fn available(partial: &Partial) -> Option<u64> {
+    let disk = fs4::statvfs(partial.dir()).ok()?;
     (disk.total_space() > 0).then(|| disk.available_space())
 }
 
