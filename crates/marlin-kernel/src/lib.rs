@@ -11,6 +11,7 @@ mod compare;
 mod contract;
 mod error;
 mod kernel;
+mod part;
 pub mod permute;
 pub mod plan;
 mod player;
