@@ -11,9 +11,9 @@ mod statistics;
 mod windows;
 
 pub use compare::{Comparison, compare};
-pub use perplexity::{Perplexity, perplexity};
+pub use perplexity::{PartPerplexity, Perplexity, perplexity};
 pub use statistics::{Estimate, quantile};
-pub use windows::Windows;
+pub use windows::{Protocol, Windows};
 
 /// A sign that the forward pass is wrong rather than coarse.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]

@@ -43,6 +43,8 @@ pub enum Command {
     Inspect(commands::inspect::Inspect),
     /// Measure perplexity, and the distance to a reference model.
     Eval(commands::eval::Eval),
+    /// Put several quantizations of one model side by side.
+    Compare(commands::compare::Compare),
     /// Show what this machine has and test every kernel on it.
     Doctor(commands::doctor::Doctor),
     /// Measure kernels and models on a GPU.

@@ -1,5 +1,7 @@
 //! Perplexity of given text.
 
+use std::ops::Range;
+
 use marlin_kernel::{Player, sample::softmax};
 use rayon::prelude::*;
 
@@ -13,14 +15,25 @@ pub struct Perplexity {
     pub vocab_size: usize,
     /// Tokens of a window.
     pub n_ctx: usize,
+    /// Positions of a window that are scored.
+    pub scored: Range<usize>,
     /// Negative log-likelihood (nats) of each scored token, window by window.
     pub nll: Vec<f64>,
+}
+
+/// The perplexity of some positions of all windows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartPerplexity {
+    /// The positions whose logits were scored.
+    pub positions: Range<usize>,
+    /// Their perplexity.
+    pub perplexity: Estimate,
 }
 
 impl Perplexity {
     /// Nothing scored yet.
     pub(super) fn new(windows: &Windows, vocab_size: usize) -> Perplexity {
-        Perplexity { vocab_size, n_ctx: windows.n_ctx(), nll: Vec::new() }
+        Perplexity { vocab_size, n_ctx: windows.n_ctx(), scored: windows.scored(), nll: Vec::new() }
     }
 
     /// Mean negative log-likelihood in nats.
@@ -31,6 +44,20 @@ impl Perplexity {
     /// exp(mean nll), with llama.cpp's `PPL * sqrt((mean(nll^2) - mean(nll)^2) / (n - 1))`.
     pub fn perplexity(&self) -> Estimate {
         self.mean_nll().exp()
+    }
+
+    /// The perplexity of parts of the windows: the scored positions cut into `parts` runs of nearly equal
+    /// length, fewer if there are fewer positions. Shows whether a longer context helps as it should.
+    pub fn by_position(&self, parts: usize) -> Vec<PartPerplexity> {
+        let len = self.scored.len();
+        let parts = parts.clamp(1, len.max(1));
+        let part = |at: usize| {
+            let (first, end) = (at * len / parts, (at + 1) * len / parts);
+            let nll = self.nll.chunks_exact(len).flat_map(|window| &window[first..end]).copied();
+            let positions = self.scored.start + first..self.scored.start + end;
+            PartPerplexity { positions, perplexity: Estimate::mean(nll).exp() }
+        };
+        (0..parts).map(part).collect()
     }
 
     /// Whether the model predicts like a uniform guess.
@@ -101,4 +128,21 @@ pub(super) fn each_position<T: Send>(
 fn nll(logits: &[f32], target: u32) -> Result<f64, BadLogits> {
     let normalizer = softmax::log_sum_exp(logits, softmax::largest(logits)?);
     Ok(normalizer - f64::from(logits[target as usize]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_windows_by_hand() {
+        // Two windows of 6 tokens whose positions 3 and 4 are scored, each a part.
+        let nll = [2.0, 4.0, 6.0, 8.0].map(f64::ln).to_vec();
+        let result = Perplexity { vocab_size: 10, n_ctx: 6, scored: 3..5, nll };
+        let parts = result.by_position(7);
+        assert_eq!((parts[0].positions.clone(), parts[1].positions.clone(), parts.len()), (3..4, 4..5, 2));
+        assert!((parts[0].perplexity.value - 12f64.sqrt()).abs() < 1e-12);
+        assert!((parts[1].perplexity.value - 32f64.sqrt()).abs() < 1e-12);
+        assert!((result.by_position(1)[0].perplexity.value - result.perplexity().value).abs() < 1e-12);
+    }
 }

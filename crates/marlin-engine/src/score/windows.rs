@@ -1,17 +1,21 @@
-//! Cuts a text into windows and plays them: llama.cpp's perplexity protocol.
+//! Cuts a text into windows and plays them, by one of two protocols.
 //!
-//! `tools/perplexity/perplexity.cpp` of ggml-org/llama.cpp: the text is tokenized once, cut into
-//! `len / n_ctx` windows that do not overlap (the tail is left out), and each window is played from
-//! an empty cache. Only its second half predicts, so that every prediction has context:
+//! In both the text is tokenized once, cut into `len / n_ctx` windows that do not overlap (the tail is
+//! left out), and each window is played from an empty cache. They differ in what is scored and how
+//! long a window usually is, so their numbers must never be mixed:
 //!
 //! ```text
-//!  position   0 | 1 | .. | n/2 - 1 | n/2 | .. | n - 2 | n - 1
-//!  plays      BOS or token 0, then the window's tokens  |  -
-//!  predicts    -   -    -     -    | n/2+1 ..   n - 1   |  -
+//!  position        0 | 1 | .. | n/2 - 1 | n/2 | .. | n - 2 | n - 1
+//!  plays           BOS or token 0, then the window's tokens  |  -
+//!  LlamaCpp         -   -    -     -    | n/2+1 ..   n - 1   |  -     n = 512
+//!  Gptq             1   2   ..                       n - 1   |  -     n = 2048
 //! ```
 //!
-//! With a BOS the first token of every window is replaced by it. There it is asked for two windows
-//! at least; here one is enough.
+//! [`Protocol::LlamaCpp`] is `tools/perplexity/perplexity.cpp` of ggml-org/llama.cpp: the second half
+//! predicts, so that every prediction has context, and a BOS replaces the first token of every window.
+//! There it is asked for two windows at least; here one is enough. [`Protocol::Gptq`] is that of the
+//! GPTQ paper (arXiv 2210.17323) and most after it: every position predicts, and the mean over windows
+//! of their means, being of equal lengths, is the mean over all.
 
 use std::ops::Range;
 
@@ -19,12 +23,23 @@ use marlin_kernel::{Batch, Player, SequenceRows};
 
 use crate::Error;
 
+/// What is scored of a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// The second half.
+    #[default]
+    LlamaCpp,
+    /// All that has a token before it.
+    Gptq,
+}
+
 /// A text cut into windows.
 #[derive(Clone, Debug)]
 pub struct Windows {
     tokens: Vec<u32>,
     n_ctx: usize,
     bos: Option<u32>,
+    protocol: Protocol,
 }
 
 /// Windows that are played side by side, and the positions of each that one batch plays.
@@ -35,8 +50,8 @@ pub(super) struct Pass {
 }
 
 impl Windows {
-    /// Cuts `tokens` into windows of `n_ctx`; `bos` replaces the first token of each when the
-    /// tokenizer adds one.
+    /// Cuts `tokens` into windows of `n_ctx`, to be scored by [`Protocol::LlamaCpp`]; `bos` replaces the
+    /// first token of each when the tokenizer adds one.
     ///
     /// # Errors
     /// [`Error::Evaluation`] when `n_ctx` is below 3 or the text shorter than one window.
@@ -53,12 +68,22 @@ impl Windows {
             return Err(Error::Evaluation { what: "text", found: tokens.len(), expected });
         }
         tokens.truncate(tokens.len() / n_ctx * n_ctx);
-        Ok(Windows { tokens, n_ctx, bos })
+        Ok(Windows { tokens, n_ctx, bos, protocol: Protocol::LlamaCpp })
     }
 
     /// Keeps the first `count` windows at most, and at least one.
     pub fn truncate(&mut self, count: usize) {
         self.tokens.truncate(count.max(1).saturating_mul(self.n_ctx));
+    }
+
+    /// The same windows, scored by `protocol`.
+    pub fn scored_by(self, protocol: Protocol) -> Windows {
+        Windows { protocol, ..self }
+    }
+
+    /// How they are scored.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
     }
 
     /// Tokens of a window.
@@ -73,7 +98,11 @@ impl Windows {
 
     /// Positions of a window whose logits are scored.
     pub fn scored(&self) -> Range<usize> {
-        self.n_ctx / 2..self.n_ctx - 1
+        let first = match self.protocol {
+            Protocol::LlamaCpp => self.n_ctx / 2,
+            Protocol::Gptq => 0,
+        };
+        first..self.n_ctx - 1
     }
 
     /// The token that `position` of `window` should predict.

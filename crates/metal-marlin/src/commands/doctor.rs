@@ -11,7 +11,7 @@ use marlin_kernel::{
 use serde::Serialize;
 
 use crate::{
-    commands::compare,
+    commands::compare_steps,
     output::{Output, Unit, table},
     player,
     tuning::{self, State},
@@ -151,7 +151,7 @@ impl Doctor {
     pub fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let threads = player::threads(self.threads);
         if let Some(model) = &self.compare {
-            return compare::run(model, &self.device, threads, output);
+            return compare_steps::run(model, &self.device, threads, output);
         }
         let tested = Tested::all(&self.device, threads, output)?;
         let kernels = chosen(self.kernel.as_deref())?;

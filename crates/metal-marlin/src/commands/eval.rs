@@ -1,10 +1,13 @@
-//! `eval`: perplexity by llama.cpp's protocol, and the distance to a reference on the same windows.
+//! `eval`: perplexity by either protocol, and the distance to a reference on the same windows.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
-use clap::Args;
-use marlin_engine::score::{Broken, Comparison, Perplexity, Windows, compare, perplexity};
+use clap::{Args, ValueEnum};
+use marlin_engine::score::{
+    Broken, Comparison, PartPerplexity, Perplexity, Protocol, Windows, compare, perplexity,
+};
+use marlin_kernel::plan::Plan;
 use serde::Serialize;
 
 use crate::{
@@ -18,28 +21,77 @@ use crate::{
 const ROWS: usize = 512;
 
 /// Exit code when the numbers show a broken forward pass.
-const BROKEN: u8 = 3;
+pub const BROKEN: u8 = 3;
+
+/// Parts of a window whose perplexity is shown apart.
+const PARTS: usize = 8;
 
 /// Arguments of `eval`.
 #[derive(Args, Debug)]
 pub struct Eval {
     /// A directory with safetensors, a .gguf file, a hub id, or marlin-mini.
     pub model: String,
-    /// The text to score, UTF-8.
-    #[arg(long, value_name = "FILE")]
-    pub text: PathBuf,
     /// A model to compare with, on the same tokens: usually the unquantized one.
     #[arg(long, value_name = "MODEL2")]
     pub reference: Option<String>,
-    /// Tokens of a window; the second half of each is scored.
-    #[arg(long, default_value_t = 512, value_name = "TOKENS")]
-    pub ctx: usize,
-    /// Score only the first N windows.
-    #[arg(long, value_name = "N")]
-    pub windows: Option<usize>,
+    /// Measure as well how far the reference is from itself when it is played as for generation.
+    #[arg(long, requires = "reference")]
+    pub floor: bool,
+    /// What is scored.
+    #[command(flatten)]
+    pub text: TextOptions,
     /// How it is played; exact by default.
     #[command(flatten)]
     pub play: PlayOptions,
+}
+
+/// What is scored, and how.
+#[derive(Args, Clone, Debug)]
+pub struct TextOptions {
+    /// The text to score, UTF-8.
+    #[arg(long, value_name = "FILE")]
+    pub text: PathBuf,
+    /// Which tokens of a window are scored. Numbers of the two are not comparable.
+    #[arg(long, value_enum, default_value = "llama.cpp")]
+    pub protocol: ProtocolName,
+    /// Tokens of a window; 512 for llama.cpp, 2048 for gptq by default.
+    #[arg(long, value_name = "TOKENS")]
+    pub ctx: Option<usize>,
+    /// Score only the first N windows.
+    #[arg(long, value_name = "N")]
+    pub windows: Option<usize>,
+}
+
+/// A protocol by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProtocolName {
+    /// The second half of each window.
+    #[value(name = "llama.cpp")]
+    LlamaCpp,
+    /// All of each window but its first token.
+    Gptq,
+}
+
+impl TextOptions {
+    /// The text as windows of `model`'s tokens.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is shorter than a window.
+    pub fn windows(&self, model: &Opened) -> anyhow::Result<Windows> {
+        let text = std::fs::read_to_string(&self.text).with_context(|| self.text.display().to_string())?;
+        let tokens = model.tokenizer.encode(&text, true, false)?;
+        let empty = model.tokenizer.encode("", true, false)?;
+        let bos = model.tokenizer.bos().filter(|bos| empty.first() == Some(bos));
+        let (n_ctx, bos, protocol) = match self.protocol {
+            ProtocolName::LlamaCpp => (512, bos, Protocol::LlamaCpp),
+            ProtocolName::Gptq => (2048, None, Protocol::Gptq),
+        };
+        let mut windows = Windows::new(tokens, self.ctx.unwrap_or(n_ctx), bos)?.scored_by(protocol);
+        if let Some(count) = self.windows {
+            windows.truncate(count);
+        }
+        Ok(windows)
+    }
 }
 
 /// The numbers of one evaluation.
@@ -57,11 +109,37 @@ pub struct Facts {
     pub perplexity: f64,
     /// Its standard error.
     pub perplexity_error: f64,
+    /// Perplexity of runs of positions.
+    pub by_position: Vec<PositionFacts>,
     /// Distance to the reference, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<Distance>,
     /// Signs of a broken forward pass.
     pub broken: Vec<String>,
+}
+
+/// The perplexity of a run of positions of all windows.
+#[derive(Debug, Serialize)]
+pub struct PositionFacts {
+    /// The first position, whose logits predict the token after it.
+    pub first: usize,
+    /// The last.
+    pub last: usize,
+    /// Their perplexity.
+    pub perplexity: f64,
+    /// Its standard error.
+    pub error: f64,
+}
+
+/// How far a model is from itself when it is played as for generation.
+#[derive(Debug, Serialize)]
+pub struct Floor {
+    /// The player, beside the exact one.
+    pub player: String,
+    /// Mean Kullback-Leibler divergence from the exact player, in nats.
+    pub kl_mean: f64,
+    /// 99th percentile.
+    pub kl_99: f64,
 }
 
 /// How far a model is from its reference.
@@ -87,6 +165,9 @@ pub struct Distance {
     pub delta_nll: f64,
     /// Its standard error.
     pub delta_nll_error: f64,
+    /// The distance of the reference from itself, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floor: Option<Floor>,
 }
 
 impl Eval {
@@ -95,30 +176,37 @@ impl Eval {
     /// # Errors
     /// Whatever is wrong with a model or the text.
     pub fn run(self, output: Output) -> anyhow::Result<ExitCode> {
-        let text = std::fs::read_to_string(&self.text).with_context(|| self.text.display().to_string())?;
         let candidate = open::open(&self.model, output)?;
-        let windows = self.windows(&candidate, &text)?;
+        let windows = self.text.windows(&candidate)?;
         let facts = match &self.reference {
             None => alone(candidate, &windows, &self.play, output)?,
             Some(reference) => {
                 let reference = open::open(reference, output)?;
-                against(reference, candidate, &windows, &self.play, output)?
+                let plan = self.floor.then(|| reference.model.plan.clone());
+                let mut facts = against(reference, candidate, &windows, &self.play, output)?;
+                if let (Some(plan), Some(distance)) = (plan, &mut facts.reference) {
+                    distance.floor = Some(floor(plan, &windows, &self.play, output)?);
+                }
+                facts
             }
         };
         output.result(&facts, facts_text)?;
         Ok(if facts.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) })
     }
+}
 
-    fn windows(&self, model: &Opened, text: &str) -> anyhow::Result<Windows> {
-        let tokens = model.tokenizer.encode(text, true, false)?;
-        let empty = model.tokenizer.encode("", true, false)?;
-        let bos = model.tokenizer.bos().filter(|bos| empty.first() == Some(bos));
-        let mut windows = Windows::new(tokens, self.ctx, bos)?;
-        if let Some(count) = self.windows {
-            windows.truncate(count);
-        }
-        Ok(windows)
-    }
+/// The distance of a model played as for generation from the same model played exactly.
+fn floor(plan: Plan, windows: &Windows, play: &PlayOptions, output: Output) -> anyhow::Result<Floor> {
+    let play = PlayOptions { activations: None, kv: None, ..play.clone() };
+    let make = |purpose| player::make(plan.clone(), &play, purpose, cache_tokens(windows), output);
+    let (mut exact, mut coarse) = (make(Purpose::Evaluate)?, make(Purpose::Generate)?);
+    let bar = output.progress("floor", total(windows), Unit::Count);
+    let result = compare(&mut *exact, &mut *coarse, windows, ROWS, |so_far| {
+        bar.set_position(so_far.kl.len() as u64);
+    })?;
+    bar.finish_and_clear();
+    let [kl_99] = result.kl_quantiles([0.99]);
+    Ok(Floor { player: coarse.describe(), kl_mean: result.mean_kl().value, kl_99 })
 }
 
 /// Evaluates one model.
@@ -176,14 +264,27 @@ fn facts(player: &str, windows: &Windows, result: &Perplexity, comparison: Optio
     };
     let perplexity = result.perplexity();
     Facts {
-        protocol: format!("llama.cpp perplexity, ctx {}, second half scored", windows.n_ctx()),
+        protocol: match windows.protocol() {
+            Protocol::LlamaCpp => {
+                format!("llama.cpp perplexity, ctx {}, second half scored", windows.n_ctx())
+            }
+            Protocol::Gptq => format!("GPTQ perplexity, ctx {}, all but the first scored", windows.n_ctx()),
+        },
         windows: windows.count(),
         tokens: result.nll.len(),
         player: player.to_owned(),
         perplexity: perplexity.value,
         perplexity_error: perplexity.error,
+        by_position: result.by_position(PARTS).into_iter().map(PositionFacts::from).collect(),
         reference: comparison.map(distance),
         broken: broken.iter().map(Broken::to_string).collect(),
+    }
+}
+
+impl From<PartPerplexity> for PositionFacts {
+    fn from(part: PartPerplexity) -> PositionFacts {
+        let (first, last) = (part.positions.start, part.positions.end - 1);
+        PositionFacts { first, last, perplexity: part.perplexity.value, error: part.perplexity.error }
     }
 }
 
@@ -201,6 +302,7 @@ fn distance(comparison: &Comparison) -> Distance {
         top1_error: agreement.error,
         delta_nll: delta.value,
         delta_nll_error: delta.error,
+        floor: None,
     }
 }
 
@@ -210,6 +312,12 @@ pub fn facts_text(facts: &Facts) -> String {
         "{}: {} windows, {} tokens, on {}\nperplexity     {:.4} ± {:.4}\n",
         facts.protocol, facts.windows, facts.tokens, facts.player, facts.perplexity, facts.perplexity_error,
     );
+    let parts: Vec<String> = facts
+        .by_position
+        .iter()
+        .map(|part| format!("{}-{} {:.2}", part.first, part.last, part.perplexity))
+        .collect();
+    text.push_str(&format!("by position    {}\n", parts.join(", ")));
     if let Some(distance) = &facts.reference {
         text.push_str(&format!(
             "reference      {:.4}  (delta nll {:+.5} ± {:.5})\n",
@@ -224,6 +332,12 @@ pub fn facts_text(facts: &Facts) -> String {
             100.0 * distance.top1_agreement,
             100.0 * distance.top1_error,
         ));
+        if let Some(floor) = &distance.floor {
+            text.push_str(&format!(
+                "floor          KL mean {:.6}, 99 % {:.5}: the reference from itself, played on {}\n",
+                floor.kl_mean, floor.kl_99, floor.player,
+            ));
+        }
     }
     for sign in &facts.broken {
         text.push_str(&format!("broken forward pass: {sign}\n"));

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod chat;
 pub mod compare;
+pub mod compare_steps;
 pub mod completions;
 pub mod demo;
 pub mod doctor;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Chat(command) => command.run(output),
         Command::Inspect(command) => command.run(output),
         Command::Eval(command) => command.run(output),
+        Command::Compare(command) => command.run(output),
         Command::Doctor(command) => command.run(output),
         Command::Bench(command) => command.run(output),
         Command::Tune(command) => command.run(output),

@@ -19,6 +19,15 @@ fn positions_of_the_protocol() {
 }
 
 #[test]
+fn the_protocol_of_the_gptq_paper_scores_every_token_but_the_first() {
+    let windows = Windows::new((0..12).collect(), 4, None).unwrap().scored_by(Protocol::Gptq);
+    assert_eq!(windows.scored(), 0..3);
+    assert_eq!((windows.target(2, 0), windows.target(2, 2)), (9, 11));
+    let batch = windows.batch(&Pass { windows: 0..2, positions: 0..3 }, 4);
+    assert_eq!(batch.outputs, [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
 fn bos_replaces_the_first_token_of_each_window() {
     let windows = Windows::new((10..34).collect(), 8, Some(1)).unwrap();
     let inputs: Vec<u32> = (0..3).map(|window| windows.input(window, 0)).collect();
@@ -54,8 +63,11 @@ proptest! {
         rows in 1usize..80,
         most in 1usize..5,
         page_size in 1usize..9,
+        all in any::<bool>(),
     ) {
+        let protocol = if all { Protocol::Gptq } else { Protocol::LlamaCpp };
         let windows = Windows::new((0..(n_ctx * count) as u32).collect(), n_ctx, None).unwrap();
+        let windows = windows.scored_by(protocol);
         let mut played = vec![0; count];
         let mut scored = Vec::new();
         for pass in windows.passes(rows, most) {
