@@ -26,6 +26,37 @@ pub enum Error {
         /// Formats that can be written.
         expected: String,
     },
+    /// The calibration text does not fill a window.
+    #[error("calibration text: found {tokens} tokens, expected one window of {window} at least")]
+    Text {
+        /// Tokens of the text.
+        tokens: usize,
+        /// Tokens of a window, 1 at least.
+        window: usize,
+    },
+    /// The model cannot be cut into stages that only the residual stream connects.
+    #[error("stages of the model: {found}, expected the residual stream and nothing else")]
+    Stages {
+        /// What connects them.
+        found: String,
+    },
+    /// A plan that cannot be played.
+    #[error(transparent)]
+    Kernel(#[from] marlin_kernel::Error),
+    /// No player for a stage.
+    #[error("{0}")]
+    Player(Box<dyn std::error::Error + Send + Sync>),
+    /// The journal of an interrupted run holds something else than notes of stages.
+    #[error("journal of an interrupted run: {0}")]
+    Note(serde_json::Error),
+    /// The user asked to stop a run that can be continued.
+    #[error("stopped after {done} of {stages} stages, which were kept")]
+    Paused {
+        /// Stages done.
+        done: usize,
+        /// Stages there are.
+        stages: usize,
+    },
     /// Bytes that are no moments of inputs.
     #[error("moments of inputs: {found} bytes, expected {expected}")]
     Gram {

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod allocate;
+mod calibrate;
 mod cholesky;
 mod error;
 mod gptq;
@@ -20,14 +21,17 @@ mod quantize;
 mod recipe;
 mod report;
 mod round;
+mod solve;
 mod streams;
+mod tasks;
 
 pub use allocate::{Allocation, Cost, allocate, together};
+pub use calibrate::{Calibration, MakePlayer, Speed, calibrate};
 pub use error::Error;
 pub use gptq::{Compensated, gptq};
 pub use gram::Gram;
 pub use hessian::{ColumnOrder, Damping, Fallback, Hessian};
-pub use quantize::{Progress, quantize};
+pub use quantize::{Event, quantize};
 pub use recipe::Recipe;
-pub use report::{FormatRow, Report, TensorReport};
+pub use report::{CalibrationReport, FormatRow, Measured, Report, RoutingReport, TensorReport};
 pub use round::{Rounded, SquaredError, round};

@@ -1,9 +1,10 @@
 //! What quantizing a model did, as numbers that were measured.
 
-use serde::Serialize;
+use marlin_model::Source;
+use serde::{Deserialize, Serialize};
 
 /// One tensor of the result.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TensorReport {
     /// Its name.
     pub name: String,
@@ -17,6 +18,30 @@ pub struct TensorReport {
     pub len_bytes: u64,
     /// `||W - Q||^2 / ||W||^2`; `None` for tensors that kept their precision.
     pub relative_mse: Option<f64>,
+    /// What calibration measured; `None` for a tensor without, or a run without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measured>,
+}
+
+/// What a tensor was multiplied with in calibration, and what its codes cost there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Rows of activations it was multiplied with; for an expert, those that were routed to it.
+    pub rows: u64,
+    /// `sum ||(W - Q) x||^2 / sum ||W x||^2` over these rows x; `None` without rows.
+    pub relative_output_mse: Option<f64>,
+    /// Why the tensor was rounded without regard to its inputs; `None` if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
+}
+
+/// How a layer's tokens were routed in calibration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoutingReport {
+    /// The layer's experts: `model.layers.1.mlp.experts`.
+    pub layer: String,
+    /// Tokens that chose each expert.
+    pub tokens: Vec<u64>,
 }
 
 /// A quantized model.
@@ -40,8 +65,20 @@ pub struct Report {
     pub ratio_to_fp32: f64,
     /// One row a format.
     pub formats: Vec<FormatRow>,
-    /// Seconds it took.
-    pub seconds: f64,
+    /// What it was calibrated with; `None` for plain rounding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationReport>,
+}
+
+/// The text a model was calibrated with, and how its tokens were routed.
+#[derive(Clone, Debug, Serialize)]
+pub struct CalibrationReport {
+    /// Tokens played.
+    pub tokens: usize,
+    /// Tokens of a window, each played from an empty cache.
+    pub window: usize,
+    /// One entry a layer with experts.
+    pub routing: Vec<RoutingReport>,
 }
 
 /// All tensors of one format.
@@ -62,8 +99,8 @@ pub struct FormatRow {
 }
 
 impl Report {
-    /// Sums up `tensors`.
-    pub fn new(source: String, tensors: Vec<TensorReport>, left_out: Vec<String>, seconds: f64) -> Report {
+    /// Sums up `tensors`, which `source` became.
+    pub(crate) fn new(source: &Source, tensors: Vec<TensorReport>) -> Report {
         let weights: u64 = tensors.iter().map(TensorReport::weights).sum();
         let len_bytes: u64 = tensors.iter().map(|tensor| tensor.len_bytes).sum();
         let ratio = |bytes: u64| (weights * bytes) as f64 / len_bytes.max(1) as f64;
@@ -75,16 +112,16 @@ impl Report {
         }
         let formats = names.iter().map(|name| FormatRow::new(name, &tensors)).collect();
         Report {
-            source,
-            left_out,
+            source: source.checkpoint().tensors().source().to_owned(),
+            left_out: source.left_out().to_vec(),
             weights,
             len_bytes,
             bits_per_weight: bits(len_bytes, weights),
             ratio_to_bf16: ratio(2),
             ratio_to_fp32: ratio(4),
             formats,
-            seconds,
             tensors,
+            calibration: None,
         }
     }
 }

@@ -15,6 +15,9 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
         if let Some(EngineError::Request { what: "length", .. }) = cause.downcast_ref() {
             return Some("give more room with --ctx, or a shorter prompt");
         }
+        if let Some(marlin_quant::Error::Paused { .. }) = cause.downcast_ref() {
+            return Some("the same command continues");
+        }
         if let Some(error) = cause.downcast_ref() {
             return gpu_hint(error);
         }
@@ -52,6 +55,9 @@ fn file_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a Fi
 fn file_hint(error: &FileError) -> Option<&'static str> {
     match error {
         FileError::Exists { .. } => Some("choose another --out, or remove the directory first"),
+        FileError::OtherRun { .. } => {
+            Some("the same text, options and source continue it; --restart removes it and begins again")
+        }
         FileError::Full { .. } => Some("free some space, or choose an --out on another disk"),
         _ => None,
     }

@@ -33,7 +33,11 @@ pub fn open(model: &str, output: Output) -> anyhow::Result<Opened> {
     Ok(Opened { model: built, tokenizer, template, _guard: resolved.guard })
 }
 
-fn tokenizer(checkpoint: &Checkpoint) -> anyhow::Result<Tokenizer> {
+/// The tokenizer of a model.
+///
+/// # Errors
+/// When there is none, or it is not one we read.
+pub fn tokenizer(checkpoint: &Checkpoint) -> anyhow::Result<Tokenizer> {
     if let Some(gguf) = checkpoint.gguf() {
         return Ok(Tokenizer::from_gguf(&vocabulary::of_gguf(gguf)?)?);
     }

@@ -4,12 +4,15 @@ use std::process::ExitCode;
 
 use clap::Args;
 use marlin_engine::score::Windows;
-use marlin_quant::{Recipe, Report};
+use marlin_quant::Recipe;
 use serde::Serialize;
 
 use crate::{
     cli::{Activations, Kv, PlayOptions, SamplingOptions},
-    commands::{eval, quantize},
+    commands::{
+        eval,
+        quantize::{self, Outcome},
+    },
     generate::{Ask, Generator, Stats},
     miniature, open,
     output::{Output, size},
@@ -58,7 +61,8 @@ impl Demo {
         let original = miniature::unpack()?;
         let int8 = marlin_format::by_name("int8")?;
         let recipe = Recipe { linear: marlin_format::by_name("fp4")?, embed: int8, head: int8 };
-        let report = quantize::quantize(original.path(), &small, &recipe, self.play.threads, output)?;
+        let out = (small.as_path(), false);
+        let outcome = quantize::quantize(original.path(), out, &recipe, self.play.threads, output)?;
 
         let path = small.to_string_lossy().into_owned();
         let (before, after) = (open::open(miniature::NAME, output)?, open::open(&path, output)?);
@@ -75,7 +79,7 @@ impl Demo {
         let mut generator = Generator::new(open::open(&path, output)?, &play, None, output)?;
         let (text, stats) = write(&mut generator)?;
         let facts = facts(
-            &report,
+            &outcome,
             std::fs::metadata(original.path().join("model.safetensors"))?.len(),
             quality,
             text,
@@ -108,7 +112,8 @@ fn write(generator: &mut Generator) -> anyhow::Result<(String, Stats)> {
     Ok((text, stats))
 }
 
-fn facts(report: &Report, bytes_before: u64, quality: eval::Facts, text: String, stats: Stats) -> Facts {
+fn facts(outcome: &Outcome, bytes_before: u64, quality: eval::Facts, text: String, stats: Stats) -> Facts {
+    let report = &outcome.report;
     let fp4 = report.formats.iter().find(|row| row.format == "fp4");
     Facts {
         model: miniature::NAME,
@@ -116,7 +121,7 @@ fn facts(report: &Report, bytes_before: u64, quality: eval::Facts, text: String,
         bytes_after: report.len_bytes,
         bits_per_weight: report.bits_per_weight,
         mean_relative_error: fp4.and_then(|row| row.mean_relative_error),
-        quantize_seconds: report.seconds,
+        quantize_seconds: outcome.seconds,
         quality,
         prompt: PROMPT,
         text,

@@ -4,18 +4,25 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::atomic::Ordering,
+    time::Instant,
 };
 
+use anyhow::Context;
 use clap::Args;
-use marlin_file::Checkpoint;
+use indicatif::ProgressBar;
+use marlin_file::{Checkpoint, Partial};
 use marlin_format::{Format, Rounding, Weight};
+use marlin_kernel::plan::Plan;
 use marlin_model::Source;
-use marlin_quant::{Progress, Recipe, Report};
+use marlin_quant::{Calibration, Event, Recipe, Report, Speed};
+use serde::Serialize;
 
 use crate::{
-    hub, interrupt,
+    cli::PlayOptions,
+    hub, interrupt, open,
     output::{Output, Unit, count, size, table},
-    player, vocabulary,
+    player::{self, Purpose},
+    vocabulary,
 };
 
 /// Arguments of `quantize`.
@@ -35,9 +42,35 @@ pub struct Quantize {
     /// Format of the head.
     #[arg(long, default_value = "int8", value_parser = format, value_name = "FORMAT")]
     pub head: &'static dyn Format,
-    /// Threads to use; all cores by default.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub threads: Option<u16>,
+    /// Choose codes by what this text makes the tensors multiply (GPTQ). An interrupted run continues
+    /// when it is started again.
+    #[arg(long, value_name = "FILE")]
+    pub calibrate: Option<PathBuf>,
+    /// Tokens of the text to use at most, in windows spread evenly over it.
+    #[arg(long, default_value_t = 65_536, value_name = "TOKENS", requires = "calibrate")]
+    pub calibrate_tokens: usize,
+    /// Tokens of a window of the text.
+    #[arg(long, default_value_t = 512, value_name = "TOKENS", requires = "calibrate")]
+    pub calibrate_ctx: usize,
+    /// Begin again where an interrupted run of another text, source or options could be continued.
+    #[arg(long)]
+    pub restart: bool,
+    /// How the model is played for calibration; exact by default.
+    #[command(flatten)]
+    pub play: PlayOptions,
+}
+
+/// What a run did.
+#[derive(Debug, Serialize)]
+pub struct Outcome {
+    /// What is also in the directory.
+    #[serde(flatten)]
+    pub report: Report,
+    /// Seconds it took.
+    pub seconds: f64,
+    /// How fast calibration was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed: Option<Speed>,
 }
 
 /// A format that can be written, by its name.
@@ -59,48 +92,130 @@ impl Quantize {
     /// Quantizes, showing progress.
     ///
     /// # Errors
-    /// Whatever is wrong with the model, the directory or the disk.
+    /// Whatever is wrong with the model, the text, the directory or the disk.
     pub fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let recipe = Recipe { linear: self.format, embed: self.embed, head: self.head };
         let model = hub::resolve(&self.model, output)?;
-        let report = quantize(&model.path, &self.out, &recipe, self.threads, output)?;
-        output.result(&report, |report| format!("{}\nwrote {}", report_text(report), self.out.display()))?;
+        let outcome = match &self.calibrate {
+            Some(text) => self.calibrated(&model.path, text, &recipe, output)?,
+            None => quantize(&model.path, (&self.out, self.restart), &recipe, self.play.threads, output)?,
+        };
+        let text = |outcome: &Outcome| format!("{}\nwrote {}", outcome_text(outcome), self.out.display());
+        output.result(&outcome, text)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn calibrated(
+        &self,
+        model: &Path,
+        text: &Path,
+        recipe: &Recipe,
+        output: Output,
+    ) -> anyhow::Result<Outcome> {
+        let start = Instant::now();
+        let source = Source::open(model)?;
+        let side_files = side_files(source.checkpoint())?;
+        let text = std::fs::read_to_string(text).with_context(|| text.display().to_string())?;
+        let tokens = self.tokens(source.checkpoint(), &text)?;
+        let PlayOptions { device, activations, kv, .. } = &self.play;
+        let options = format!(
+            "--calibrate-ctx {}, device {device}, activations {activations:?}, kv {kv:?}",
+            self.calibrate_ctx
+        );
+        let mut make = |plan: Plan, context: usize| {
+            player::make(plan, &self.play, Purpose::Evaluate, context, output).map_err(Into::into)
+        };
+        let window = self.calibrate_ctx;
+        let calibration = Calibration { tokens, window, options, player: &mut make };
+        let bar = progress(&source, output)?;
+        let stop = interrupt::flag()?;
+        let (report, speed) = player::in_pool(self.play.threads, || {
+            let mut go_on = |event: Event<'_>| {
+                show(event, &bar, output);
+                !stop.load(Ordering::Relaxed)
+            };
+            let out = (self.out.as_path(), self.restart);
+            marlin_quant::calibrate(&source, recipe, calibration, out, &side_files, &mut go_on)
+        })??;
+        bar.finish_and_clear();
+        Ok(Outcome { report, seconds: start.elapsed().as_secs_f64(), speed: Some(speed) })
+    }
+
+    /// Windows spread evenly over the text, with a BOS at the start of each where the tokenizer adds
+    /// one.
+    fn tokens(&self, checkpoint: &Checkpoint, text: &str) -> anyhow::Result<Vec<u32>> {
+        let tokenizer = open::tokenizer(checkpoint)?;
+        let all = tokenizer.encode(text, true, false)?;
+        let bos = tokenizer.bos().filter(|bos| all.first() == Some(bos));
+        let window = self.calibrate_ctx.max(1);
+        let there = all.len() / window;
+        let wanted = (self.calibrate_tokens / window).clamp(1, there.max(1)).min(there);
+        let mut tokens = Vec::with_capacity(wanted * window);
+        for at in 0..wanted {
+            let start = at * there / wanted * window;
+            tokens.extend(&all[start..start + window]);
+            if let Some(bos) = bos {
+                tokens[at * window] = bos;
+            }
+        }
+        // A text shorter than a window is refused by its length.
+        Ok(if wanted == 0 { all } else { tokens })
     }
 }
 
-/// Quantizes `model` into the new directory `out`, tokenizer and chat template with it.
+/// Quantizes `model` into the new directory `out`, tokenizer and chat template with it; `restart`
+/// removes what an interrupted calibrated run has left.
 ///
 /// # Errors
 /// As [`Quantize::run`].
 pub fn quantize(
     model: &Path,
-    out: &Path,
+    (out, restart): (&Path, bool),
     recipe: &Recipe,
     threads: Option<u16>,
     output: Output,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<Outcome> {
+    let start = Instant::now();
     let source = Source::open(model)?;
     let side_files = side_files(source.checkpoint())?;
     let stop = interrupt::flag()?;
+    let bar = progress(&source, output)?;
+    let report = player::in_pool(threads, || {
+        let go_on = |event: Event<'_>| {
+            show(event, &bar, output);
+            !stop.load(Ordering::Relaxed)
+        };
+        let partial = Partial::open(out, None, restart)?;
+        anyhow::Ok(marlin_quant::quantize(&source, recipe, partial, &side_files, go_on)?)
+    })??;
+    bar.finish_and_clear();
+    Ok(Outcome { report, seconds: start.elapsed().as_secs_f64(), speed: None })
+}
+
+/// A bar over all weights of a model.
+fn progress(source: &Source, output: Output) -> anyhow::Result<ProgressBar> {
     let weights: u64 = source.names().map(|name| source.shape(name)).try_fold(0, |sum, shape| {
         let (rows, cols) = shape?;
         anyhow::Ok(sum + rows as u64 * cols as u64)
     })?;
-    let bar = output.progress("quantizing", weights, Unit::Count);
-    let report = player::in_pool(threads, || {
-        let go_on = |progress: Progress<'_>| {
-            if let Some(left) = progress.leftover {
-                output
-                    .note(format!("an interrupted run had left {}: removed, starting over", left.display()));
+    Ok(output.progress("quantizing", weights, Unit::Count))
+}
+
+fn show(event: Event<'_>, bar: &ProgressBar, output: Output) {
+    match event {
+        Event::Leftover(left) => {
+            output.note(format!("an interrupted run had left {}: removed, starting over", left.display()));
+        }
+        Event::Continued { done, stages } => {
+            output.note(format!("continuing an interrupted run: {done} of {stages} stages are done"));
+        }
+        Event::Work { done, next, .. } => {
+            bar.set_position(done);
+            if next.starts_with("layer") {
+                bar.set_message(next.to_owned());
             }
-            bar.set_position(progress.done);
-            !stop.load(Ordering::Relaxed)
-        };
-        anyhow::Ok(marlin_quant::quantize(&source, recipe, out, &side_files, go_on)?)
-    })??;
-    bar.finish_and_clear();
-    Ok(report)
+        }
+    }
 }
 
 /// The files beside the tensors that a reader needs, from a directory or out of a GGUF.
@@ -124,8 +239,26 @@ fn side_files(checkpoint: &Checkpoint) -> anyhow::Result<Vec<(&'static str, Vec<
     Ok(files)
 }
 
-/// The report as a table and a line on size.
-pub fn report_text(report: &Report) -> String {
+/// The report as a table, a line on size, and one on speed.
+fn outcome_text(outcome: &Outcome) -> String {
+    let Outcome { report, seconds, speed } = outcome;
+    let mut text = format!("{}; {seconds:.1} s", report_text(report));
+    if let Some(speed) = speed {
+        text.push_str(&format!(
+            "\nplayed {} tokens a stage, twice: {:.0} tokens/s; chose codes for {} weights: {}/s",
+            report.calibration.as_ref().map_or(0, |calibration| calibration.tokens),
+            speed.played as f64 / speed.played_seconds.max(1e-9),
+            count(speed.quantized),
+            count((speed.quantized as f64 / speed.quantized_seconds.max(1e-9)) as u64),
+        ));
+    }
+    if !report.left_out.is_empty() {
+        text.push_str(&format!("\nleft out {} tensors the model does not use", report.left_out.len()));
+    }
+    text
+}
+
+fn report_text(report: &Report) -> String {
     let rows: Vec<Vec<String>> = report
         .formats
         .iter()
@@ -142,15 +275,11 @@ pub fn report_text(report: &Report) -> String {
     let header = ["format", "tensors", "weights", "bits/weight", "mean error", "worst error", "worst tensor"];
     let mut text = table(&header, &rows);
     text.push_str(&format!(
-        "\n{}, {:.3} bits per weight: 1/{:.2} of BF16, 1/{:.2} of FP32; {:.1} s",
+        "\n{}, {:.3} bits per weight: 1/{:.2} of BF16, 1/{:.2} of FP32",
         size(report.len_bytes),
         report.bits_per_weight,
         report.ratio_to_bf16,
         report.ratio_to_fp32,
-        report.seconds,
     ));
-    if !report.left_out.is_empty() {
-        text.push_str(&format!("\nleft out {} tensors the model does not use", report.left_out.len()));
-    }
     text
 }
