@@ -29,8 +29,8 @@
 //! ```
 //!
 //! and a value is `scale[g] * code(k) + offset[g]`, the tensor's scale being part of `scale`, the zero
-//! point and the weight's codebook, which lookup codes are indices into, of `code`. A block format interleaves the same facts inside fixed-size blocks; a dense
-//! format has values only.
+//! point and the weight's codebook, which lookup codes are indices into, of `code`. A block format
+//! interleaves the same facts inside fixed-size blocks; a dense format has values only.
 //!
 //! How an encoder chooses the scale of a group: it tries sixteen at once (the lanes of `grid`), takes
 //! the nearest codes of each, moves each scale to the least-squares fit of its codes, stores it, and

@@ -14,7 +14,7 @@
 //!
 //! | format | codebook | why |
 //! |---|---|---|
-//! | `nf4`, `lut4` | NF4 (Dettmers et al., QLoRA, 2023, appendix E), as bitsandbytes stores it | what others use |
+//! | `nf4`, `lut4` | NF4 (Dettmers et al., QLoRA, 2023, appendix E), as bitsandbytes has it | what others use |
 //! | `nf3`, `nf2` | Lloyd-Max levels of N(0, 1) (Max, 1960, table I), largest 1 | the least error measured |
 //!
 //! There is no standard for 3 and 2 bits. Relative squared error on 2^18 values of N(0, 1), searched scales,

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Copy, fail, json, miniature, succeed};
+use common::{Copy, miniature, succeed};
 
 /// A text for calibration: the held-out text's second half, so that its first can be scored.
 fn texts(dir: &Path) -> (String, String) {
