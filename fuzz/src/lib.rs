@@ -1,5 +1,7 @@
 //! What every fuzz target does with a model that was accepted: use all of it.
 
+pub mod weights;
+
 use marlin_file::Checkpoint;
 
 /// Asserts that no two tensors share a byte and that all lie in `bytes` of file, then decodes every
@@ -10,8 +12,12 @@ pub fn use_all(model: &Checkpoint, bytes: usize) {
     for tensor in model.tensors() {
         assert_eq!(tensor.dtype.len_bytes(&tensor.shape), Some(tensor.data.len()), "{}", tensor.name);
     }
-    for name in model.weight_names() {
-        decode(model.weight(name));
+    for name in model.weight_names().into_iter().chain(model.stack_names()) {
+        let weight = model.weight(name);
+        if let Ok(weight) = &weight {
+            assert_eq!(model.weight_shape(name).ok(), Some((weight.rows(), weight.cols())), "{name}");
+        }
+        decode(weight);
     }
     for tensor in model.tensors() {
         if let [experts, ..] = tensor.shape[..] {

@@ -5,8 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use marlin_file::{Content, Dtype, ModelWriter, Options, Planned};
+use marlin_file::{Content, Dtype, ModelWriter, Options, Planned, Safetensors};
 use marlin_format::{FORMATS, Layout, Rounding, Weight, by_name};
+use marlin_fuzz::weights::{READERS, describe};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
@@ -23,6 +24,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     fs::write(seeds.join("gguf/metadata"), gguf_metadata())?;
+    weights(&seeds)
+}
+
+/// The weights of goldens/imports, as the targets of their schemes want them.
+fn weights(seeds: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../goldens/imports");
+    for reader in READERS {
+        fs::create_dir_all(seeds.join(reader.name))?;
+    }
+    let mut folders: Vec<_> = fs::read_dir(goldens)?.collect::<Result<_, _>>()?;
+    folders.sort_by_key(|folder| folder.path());
+    for folder in folders {
+        let path = folder.path().join("model.safetensors");
+        if !path.exists() {
+            continue;
+        }
+        let model = Safetensors::open(&path)?;
+        for tensor in model.tensors() {
+            for reader in READERS {
+                let Some(name) = tensor.name.strip_suffix(reader.suffixes[0]) else { continue };
+                let Some(bytes) = describe(reader, &model, name) else { continue };
+                let seed = format!("{}-{name}", folder.file_name().to_string_lossy());
+                fs::write(seeds.join(reader.name).join(seed), bytes)?;
+            }
+        }
+    }
     Ok(())
 }
 

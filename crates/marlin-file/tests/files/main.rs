@@ -6,6 +6,7 @@ mod config;
 mod disk_full;
 mod gguf;
 mod imports;
+mod malformed;
 mod metadata;
 mod quantized;
 mod safetensors;
