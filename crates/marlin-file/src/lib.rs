@@ -11,8 +11,8 @@
 //! compressed-tensors (its nvfp4, mxfp4 and pack-quantized schemes):
 //!
 //! ```text
-//!  X.weight               dense                         [rows, cols]
-//!  X.weight_packed        u8  (E2M1 codes, blocks)      [rows, bytes of a row]
+//!  X.weight               dense, or 8-bit floats        [rows, cols]
+//!  X.weight_packed        u8  (E2M1, sparse, blocks)    [rows, bytes of a row]
 //!                         i32 (integer codes)           [rows, words of a row]
 //!  X.weight_scale         f16, f32, E4M3, or E8M0 as u8 [rows, groups]
 //!  X.weight_zero_point    i32, packed down the rows     [ceil(rows * bits / 32), groups]
@@ -22,9 +22,10 @@
 //! ```
 //!
 //! Codes are as [`marlin_format`] draws them: element 0 in the lowest bits, each row padded to a
-//! multiple of 4 bytes. `weight_shape` is left out where compressed-tensors has none: E2M1 codes in
-//! whole groups. In memory ([`marlin_format::Parts`]) two things differ: zero points take a byte
-//! each, row by row, and the tensor scale is the multiplier, the reciprocal of what is stored.
+//! multiple of 4 bytes but for 8-bit floats. `weight_shape` is left out where compressed-tensors has
+//! none: 8-bit floats, and E2M1 codes in whole groups. In memory ([`marlin_format::Parts`]) two things
+//! differ: zero points take a byte each, row by row, and the tensor scale is the multiplier, the reciprocal
+//! of what is stored.
 //!
 //! The format of each quantized weight stands in its shard's `__metadata__`, key `marlin.formats`, a
 //! JSON object of weight name to format name. config.json repeats it as `quantization_config`: with

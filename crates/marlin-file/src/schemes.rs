@@ -4,6 +4,7 @@
 //! |---|---|
 //! | compressed-tensors, and ours | `X.weight_packed`, `.weight_scale`, `.weight_zero_point`, ... |
 //! | compressed-tensors, int-quantized | `X.weight` i8, `.weight_scale` |
+//! | FP8, by tensor, row or block | `X.weight` F8, `.weight_scale` or `.weight_scale_inv` |
 //! | GPTQ, AWQ | `X.qweight`, `.qzeros`, `.scales`, `.g_idx` |
 //! | MLX | `X.weight` u32, `.scales`, `.biases` |
 //! | ModelOpt NVFP4 | `X.weight` u8, `.weight_scale`, `.weight_scale_2` |
@@ -18,6 +19,7 @@
 mod awq;
 mod bitsandbytes;
 mod float4;
+mod fp8;
 mod gptq;
 mod int8;
 mod mlx;
@@ -57,6 +59,7 @@ pub(crate) static SCHEMES: &[Scheme] = &[
     float4::MODELOPT,
     float4::GPT_OSS,
     int8::INT8,
+    fp8::FP8,
     bitsandbytes::BITSANDBYTES,
     nvfp4_gguf::NVFP4_GGUF,
 ];

@@ -41,7 +41,7 @@ pub(crate) fn stored(format: &dyn Format, rows: usize, cols: usize) -> Option<Ve
     let layout = format.layout();
     let part = |part, suffix, dtype, shape| Stored { part, suffix, dtype, shape };
     let shape = part(Part::Shape, SHAPE, Dtype::I64, vec![2]);
-    let Layout::Grouped { code, group, scale, zero, tensor_scale } = layout else {
+    let Layout::Grouped { code, group, scale, zero, tensor_scale, sparse } = layout else {
         return match layout {
             Layout::Affine { .. } => {
                 let words = vec![rows, layout.code_bytes(cols) / 4];
@@ -69,6 +69,9 @@ pub(crate) fn stored(format: &dyn Format, rows: usize, cols: usize) -> Option<Ve
     let bytes = layout.code_bytes(cols);
     let mut tensors = vec![
         match code {
+            _ if sparse => part(Part::Codes, PACKED, Dtype::U8, vec![rows, bytes]),
+            Code::E4m3 => part(Part::Codes, DENSE, Dtype::F8E4m3, vec![rows, cols]),
+            Code::E5m2 => part(Part::Codes, DENSE, Dtype::F8E5m2, vec![rows, cols]),
             Code::E2m1 => part(Part::Codes, PACKED, Dtype::U8, vec![rows, bytes]),
             _ => part(Part::Codes, PACKED, Dtype::I32, vec![rows, bytes / 4]),
         },
@@ -84,7 +87,14 @@ pub(crate) fn stored(format: &dyn Format, rows: usize, cols: usize) -> Option<Ve
     if tensor_scale {
         tensors.push(part(Part::TensorScale, GLOBAL_SCALE, Dtype::F32, vec![1]));
     }
-    if code != Code::E2m1 || !cols.is_multiple_of(group) {
+    // Other tensors say as much where a row is stored column by column, or in whole groups of 4 bits.
+    let told = match code {
+        _ if sparse => false,
+        Code::E4m3 | Code::E5m2 => true,
+        Code::E2m1 => cols.is_multiple_of(group),
+        _ => false,
+    };
+    if !told {
         tensors.push(shape);
     }
     Some(tensors)

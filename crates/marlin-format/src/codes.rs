@@ -13,9 +13,10 @@
 //! | Int4 | code less 8 |
 //! | Int8 | code less 128 |
 //! | Lookup4, Lookup3, Lookup2 | none: the code is an index |
+//! | E4M3, E5M2 | none: the code is a float |
 
 use crate::Code;
-use crate::scalar::{e2m1_from_twice, e2m1_to_twice};
+use crate::scalar::{E4M3_MAX, E5M2_MAX, e2m1_from_twice, e2m1_to_twice};
 
 impl Code {
     /// Largest magnitude of an integer code: what a scale is multiplied with at most.
@@ -25,6 +26,8 @@ impl Code {
             Code::Uint4 | Code::Uint3 | Code::Uint2 => self.max_zero() as f32,
             Code::Int4 => 8.0,
             Code::Int8 => 128.0,
+            Code::E4m3 => E4M3_MAX,
+            Code::E5m2 => E5M2_MAX,
             Code::Lookup4 | Code::Lookup3 | Code::Lookup2 => 1.0,
         }
     }
@@ -42,7 +45,7 @@ impl Code {
                     split(bits, bytes, out, |code| code.wrapping_sub(zero) as i8);
                 });
             }
-            Code::Lookup4 | Code::Lookup3 | Code::Lookup2 => split(bits, bytes, out, |code| code as i8),
+            _ => split(bits, bytes, out, |code| code as i8),
         }
     }
 
@@ -56,7 +59,7 @@ impl Code {
             Code::Uint4 | Code::Uint3 | Code::Uint2 => {
                 join(width, codes, bytes, |code| code.wrapping_add(zero as i8) as u8);
             }
-            Code::Lookup4 | Code::Lookup3 | Code::Lookup2 => join(width, codes, bytes, |code| code as u8),
+            _ => join(width, codes, bytes, |code| code as u8),
         }
     }
 }

@@ -101,7 +101,7 @@ pub enum Error {
         row: usize,
         /// The group within the row.
         group: usize,
-        /// `scale`, `offset` or `zero point`.
+        /// `scale`, `offset`, `zero point` or `positions`.
         field: &'static str,
         /// What it is.
         found: f32,
@@ -130,6 +130,7 @@ impl Error {
 fn expected(format: &str, field: &str) -> String {
     match (field, by_name(format).map(|format| format.layout())) {
         ("zero point", Ok(Layout::Grouped { code, .. })) => format!("at most {}", code.max_zero()),
+        ("positions", _) => "two that ascend".to_owned(),
         ("scale", _) => "one with which every value is finite".to_owned(),
         _ => "a finite one".to_owned(),
     }

@@ -74,6 +74,7 @@ impl Format for Grouped {
             scale: self.scale,
             zero: self.code.has_zero(),
             tensor_scale: self.has_tensor_scale(),
+            sparse: false,
         }
     }
 

@@ -22,7 +22,14 @@ pub enum Code {
     Lookup3,
     /// 2-bit index into the weight's codebook of 4 values.
     Lookup2,
+    /// 8-bit float, 4 exponent bits, bias 7, largest 448 (OCP FP8 E4M3).
+    E4m3,
+    /// 8-bit float, 5 exponent bits, bias 15, largest 57344 (OCP FP8 E5M2).
+    E5m2,
 }
+
+/// A group longer than any row: one scale a row.
+pub const ROW: usize = 1 << 30;
 
 impl Code {
     /// Bits of one code.
@@ -31,7 +38,7 @@ impl Code {
             Code::Uint2 | Code::Lookup2 => 2,
             Code::Uint3 | Code::Lookup3 => 3,
             Code::E2m1 | Code::Uint4 | Code::Int4 | Code::Lookup4 => 4,
-            Code::Int8 => 8,
+            Code::Int8 | Code::E4m3 | Code::E5m2 => 8,
         }
     }
 
@@ -51,7 +58,7 @@ impl Code {
     /// Whether codes are integers of 8 bits, so that [`Format::unpack`](crate::Format::unpack) takes rows
     /// apart.
     pub const fn is_integer(self) -> bool {
-        self.codebook_len() == 0
+        self.codebook_len() == 0 && !matches!(self, Code::E4m3 | Code::E5m2)
     }
 
     /// The largest zero point that a code with one can have: a power of two, one more than the largest
@@ -100,7 +107,7 @@ pub enum Layout {
     Grouped {
         /// The code of one value.
         code: Code,
-        /// Columns that share a scale: a multiple of 16.
+        /// Columns that share a scale: a multiple of 16, or [`ROW`].
         group: usize,
         /// The scale of a group.
         scale: ScaleType,
@@ -108,6 +115,8 @@ pub enum Layout {
         zero: bool,
         /// Whether the tensor has an f32 scale of its own.
         tensor_scale: bool,
+        /// Whether only two of each four columns have a code, and a position after the codes of the row.
+        sparse: bool,
     },
     /// Separate streams of codes and of f32 pairs, scale and offset.
     Affine {
@@ -175,6 +184,11 @@ impl Layout {
     pub const fn code_bytes(&self, cols: usize) -> usize {
         match *self {
             Layout::Dense { bytes } => cols * bytes,
+            Layout::Grouped { code, sparse: true, .. } => {
+                (kept(cols) * code.bits()).div_ceil(32) * 4 + position_bytes(cols)
+            }
+            // As other people's files have them.
+            Layout::Grouped { code: Code::E4m3 | Code::E5m2, .. } => cols,
             Layout::Grouped { code, .. } | Layout::Affine { code, .. } => {
                 (cols * code.bits()).div_ceil(32) * 4
             }
@@ -207,17 +221,29 @@ impl Layout {
         }
     }
 
-    /// Bits of one value on disk in a row without padding, scales and zero points included.
+    /// Bits of one value on disk in a row without padding, scales and zero points included, the scale of a
+    /// whole row not.
     pub fn bits_per_weight(&self) -> f64 {
         match *self {
             Layout::Dense { bytes } => 8.0 * bytes as f64,
-            Layout::Grouped { code, group, scale, zero, .. } => {
+            Layout::Grouped { code, group, scale, zero, sparse, .. } => {
                 let zero_bits = if zero { code.bits() } else { 0 };
                 let per_group = 8 * scale.bytes() + zero_bits;
-                code.bits() as f64 + per_group as f64 / group as f64
+                let per_value = if sparse { 0.5 * code.bits() as f64 + 1.0 } else { code.bits() as f64 };
+                if group == ROW { per_value } else { per_value + per_group as f64 / group as f64 }
             }
             Layout::Affine { code, group } => code.bits() as f64 + 8.0 * PAIR_BYTES as f64 / group as f64,
             Layout::Blocks { values, bytes, .. } => 8.0 * bytes as f64 / values as f64,
         }
     }
+}
+
+/// Columns of a 2:4 sparse row that have a code: two of each four, also of those at the end that are fewer.
+pub(crate) const fn kept(cols: usize) -> usize {
+    2 * cols.div_ceil(4)
+}
+
+/// Bytes of the positions of a 2:4 sparse row, 4 bits for each four columns, filled up to whole words.
+pub const fn position_bytes(cols: usize) -> usize {
+    cols.div_ceil(32) * 4
 }

@@ -2,6 +2,7 @@
 
 use crate::Code;
 use crate::grid::{E2m1, Grid, Integers};
+use crate::scalar::{e4m3_from_f32, e4m3_to_f32, e5m2_from_f32, e5m2_to_f32};
 
 /// The levels of one group: `unit * point` for every point that a code stands for.
 #[derive(Clone, Copy, Debug)]
@@ -12,14 +13,14 @@ pub struct Levels<'a> {
 
 #[derive(Clone, Copy, Debug)]
 enum Points<'a> {
-    Integers { code: Code, zero: u8 },
+    Codes { code: Code, zero: u8 },
     Codebook(&'a [f32]),
 }
 
 impl Levels<'static> {
-    /// For a group of integer codes in which 1 is worth `unit`; `zero` is its zero point.
+    /// For a group of integers or 8-bit floats in which 1 is worth `unit`; `zero` is its zero point.
     pub(crate) fn new(code: Code, unit: f32, zero: u8) -> Self {
-        Levels { unit, points: Points::Integers { code, zero } }
+        Levels { unit, points: Points::Codes { code, zero } }
     }
 }
 
@@ -39,8 +40,10 @@ impl<'a> Levels<'a> {
         }
         let units = value / self.unit;
         let point = match self.points {
-            Points::Integers { code: Code::E2m1, .. } => E2m1.round(0, units),
-            Points::Integers { code, zero } => Integers::of(code, zero).round(0, units),
+            Points::Codes { code: Code::E4m3, .. } => e4m3_to_f32(e4m3_from_f32(units)),
+            Points::Codes { code: Code::E5m2, .. } => e5m2_to_f32(e5m2_from_f32(units)),
+            Points::Codes { code: Code::E2m1, .. } => E2m1.round(0, units),
+            Points::Codes { code, zero } => Integers::of(code, zero).round(0, units),
             Points::Codebook(codebook) => nearest(codebook, units),
         };
         // Decoding adds an offset of 0, which makes one zero of the two.

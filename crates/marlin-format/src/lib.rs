@@ -15,6 +15,9 @@
 //! | `int8` `int8-g64` `int8-g32` | signed 8 bits | 128, 64, 32 | f16 |
 //! | `nf4` `nf3` `nf2` | 4, 3, 2 bits into a codebook | 64 | f16 |
 //! | `lut4` `lut4-g32` | 4 bits into any codebook | 64, 32 | f32 |
+//! | `fp8-e4m3` `fp8-e5m2` | 8-bit floats | the row | f32 |
+//! | `fp8-e4m3-g128` | E4M3 | 128 | f32 |
+//! | `fp4+sparse24` `int4-sym+sparse24` ... | of 2 of each 4 columns, and 4 bits of positions | | |
 //! | `bf16` `f16` `f32` | dense | | |
 //! | `affine4` `affine8`, `-g64` `-g32` `-g16` | 4, 8 bits, read only | 128, 64, 32, 16 | f32, and offset |
 //! | `q4_0` ... `q6_k`, `mxfp4-gguf`, `iq4_nl`, `iq4_xs` | blocks, read only | 16, 32 | inside the block |
@@ -45,6 +48,7 @@ mod codes;
 mod dense;
 mod error;
 mod fp4;
+mod fp8;
 mod gguf;
 mod grid;
 mod grouped;
@@ -60,11 +64,12 @@ mod samples;
 pub mod scalar;
 mod search;
 mod span;
+mod sparse;
 mod store;
 mod weight;
 
 pub use error::Error;
-pub use layout::{Code, Layout, ScaleType};
+pub use layout::{Code, Layout, ROW, ScaleType, position_bytes};
 pub use levels::Levels;
 pub use weight::{Parts, Row, RowMut, Weight};
 
@@ -109,7 +114,7 @@ pub struct Unpacked<'a> {
 pub struct Flaw {
     /// The group within the row.
     pub group: usize,
-    /// `scale`, `offset` or `zero point`.
+    /// `scale`, `offset`, `zero point` or `positions` (4 bits, the second above the first).
     pub field: &'static str,
     /// What it is, NaN for the codes that mean it.
     pub value: f32,
@@ -215,6 +220,14 @@ pub static FORMATS: &[&dyn Format] = &[
     &lookup::NF2,
     &lookup::LUT4,
     &lookup::LUT4_G32,
+    &fp8::FP8_E4M3,
+    &fp8::FP8_E4M3_G128,
+    &fp8::FP8_E5M2,
+    &sparse::FP4_SPARSE24,
+    &sparse::INT4_SYM_SPARSE24,
+    &sparse::NF4_SPARSE24,
+    &sparse::INT8_SPARSE24,
+    &sparse::FP8_E4M3_SPARSE24,
     &dense::BF16,
     &dense::F16,
     &dense::F32,

@@ -14,7 +14,7 @@
 //!
 //! | format | codebook | why |
 //! |---|---|---|
-//! | `nf4`, `lut4` | NF4 (Dettmers et al., QLoRA, 2023, appendix E), as bitsandbytes has it | what others use |
+//! | `nf4`, `lut4` | NF4 (Dettmers et al., QLoRA, 2023, appendix E), as in bitsandbytes | what others use |
 //! | `nf3`, `nf2` | Lloyd-Max levels of N(0, 1) (Max, 1960, table I), largest 1 | the least error measured |
 //!
 //! There is no standard for 3 and 2 bits. Relative squared error on 2^18 values of N(0, 1), searched scales,
@@ -59,6 +59,9 @@ pub static NF4: Lookup = Lookup {
     scale: ScaleType::F16,
     codebook: &NF4_CODEBOOK,
 };
+
+/// The half of `nf4+sparse24`.
+pub static NF4_G32: Lookup = Lookup { name: "nf4-g32", group: 32, ..NF4 };
 
 /// 3 bits, f16 scales per 64.
 pub static NF3: Lookup = Lookup {
@@ -139,7 +142,7 @@ impl Format for Lookup {
 
     fn layout(&self) -> Layout {
         let Lookup { code, group, scale, .. } = *self;
-        Layout::Grouped { code, group, scale, zero: false, tensor_scale: false }
+        Layout::Grouped { code, group, scale, zero: false, tensor_scale: false, sparse: false }
     }
 
     fn codebook(&self) -> &'static [f32] {

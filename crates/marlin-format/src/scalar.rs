@@ -1,4 +1,4 @@
-//! The small floats: E2M1 codes, E4M3 and E8M0 scales, each both ways.
+//! The small floats: E2M1, E4M3 and E5M2 codes, E4M3 and E8M0 scales, each both ways.
 //!
 //! Reading is plain arithmetic on all 256 bytes and never gives NaN, so that no kernel needs a
 //! branch; [`crate::Weight::validate`] refuses the bytes that the standards call NaN. Writing
@@ -7,11 +7,15 @@
 //! ```text
 //!  E2M1   |s|e e|m|           0 .5 1 1.5 2 3 4 6            (OCP MX 1.0, FP4)
 //!  E4M3   |s|e e e e|m m m|   bias 7, largest 448, 0x7f NaN  (OCP FP8, E4M3FN)
+//!  E5M2   |s|e e e e e|m m|   bias 15, largest 57344, 0x7c infinity, above it NaN  (OCP FP8, E5M2)
 //!  E8M0   |e e e e e e e e|   2^(e - 127), 0xff NaN          (OCP MX 1.0, scale)
 //! ```
 
 /// Largest finite E4M3 value.
 pub const E4M3_MAX: f32 = 448.0;
+
+/// Largest finite E5M2 value.
+pub const E5M2_MAX: f32 = 57344.0;
 
 /// Largest E2M1 value.
 pub const E2M1_MAX: f32 = 6.0;
@@ -73,6 +77,34 @@ pub fn e4m3_from_f32(value: f32) -> u8 {
         let bits = magnitude.to_bits();
         let rounded = bits + 0x7_ffff + (bits >> 20 & 1);
         ((rounded >> 20) - (120 << 3)).min(0x7e) as u8
+    };
+    sign | code
+}
+
+/// The value of an E5M2 byte. What the standard calls infinite or NaN reads as ±57344, the largest.
+#[inline(always)]
+pub const fn e5m2_to_f32(code: u8) -> f32 {
+    let magnitude = if code & 0x7f > 0x7b { 0x7b } else { code & 0x7f };
+    // As an f32 exponent the 5 bits are short of the bias by 112.
+    let magnitude = f32::from_bits((magnitude as u32) << 21) * f32::from_bits((127 + 112) << 23);
+    f32::from_bits(magnitude.to_bits() | ((code & 0x80) as u32) << 24)
+}
+
+/// The E5M2 byte nearest to `value`, saturating at ±57344. NaN gives 0x7f.
+pub fn e5m2_from_f32(value: f32) -> u8 {
+    let magnitude = value.abs();
+    let sign = (value.to_bits() >> 24) as u8 & 0x80;
+    let code = if value.is_nan() {
+        0x7f
+    } else if magnitude >= E5M2_MAX {
+        0x7b
+    } else if magnitude < f32::from_bits((127 - 14) << 23) {
+        // Subnormal: steps of 2^-16; 4 steps are the smallest normal, whose code is 4.
+        (magnitude * 65536.0).round_ties_even() as u8
+    } else {
+        let bits = magnitude.to_bits();
+        let rounded = bits + 0xf_ffff + (bits >> 21 & 1);
+        ((rounded >> 21) - (112 << 2)).min(0x7b) as u8
     };
     sign | code
 }

@@ -17,8 +17,8 @@ pub fn absmax_unit(code: Code, samples: &Samples) -> f32 {
         }
         Code::Int4 => samples.extreme / -8.0,
         Code::Int8 => samples.extreme / -128.0,
-        // Codebooks have a unit of their own: see `lookup`.
-        Code::Lookup4 | Code::Lookup3 | Code::Lookup2 => samples.extreme.abs(),
+        // Codebooks have units of their own: see `lookup`.
+        _ => samples.extreme.abs() / code.magnitude(),
     }
 }
 

@@ -5,8 +5,8 @@ use crate::{Format, Layout, Row, Unpacked};
 /// Columns taken apart at a time: a multiple of every group and block.
 pub const SPAN: usize = 256;
 
-/// Smallest group of any format.
-pub const MIN_GROUP: usize = 16;
+/// Smallest group of any format: the kept columns of 16 of a sparse one.
+pub const MIN_GROUP: usize = 8;
 
 /// Writes `scale * code + offset` for every column.
 pub fn decode(format: &dyn Format, row: Row<'_>, out: &mut [f32]) {

@@ -31,10 +31,13 @@
 //!           word 2: bit k (16 + k) is bit 2 of column 2k (2k + 1)
 //! ```
 //!
+//! A block of a 2:4 sparse weight is half a block of the codes that are kept, in their order, and a word of
+//! positions: 4 bits for each four columns, the second kept one in the upper two.
+//!
 //! Formats are told apart by their [`Layout`]. Blocks of GGUF say nothing of their codes there, and the two
 //! dense formats of 16 bits look alike: those are asked what they make of some bytes.
 
-use marlin_format::{Code, Format, Layout, Row, ScaleType, Weight};
+use marlin_format::{Code, Format, Layout, Row, ScaleType, Weight, position_bytes};
 
 /// Columns of a block.
 pub(crate) const BLOCK: usize = 32;
@@ -60,6 +63,10 @@ pub(crate) enum Codes {
     S4,
     /// 8-bit integers, stored with 128 added.
     S8,
+    /// 8-bit floats of 4 exponent bits.
+    E4m3,
+    /// 8-bit floats of 5 exponent bits.
+    E5m2,
     /// bfloat16.
     Bf16,
     /// IEEE half.
@@ -69,13 +76,13 @@ pub(crate) enum Codes {
 }
 
 impl Codes {
-    /// Bytes of a block of 32 columns.
-    pub(crate) const fn block_bytes(self) -> usize {
+    /// Bytes of a block of 32 columns, all of them stored.
+    const fn block_bytes(self) -> usize {
         match self {
             Codes::U2 | Codes::L2 => 8,
             Codes::U3 | Codes::L3 => 12,
             Codes::E2m1 | Codes::U4 | Codes::S4 | Codes::L4 => 16,
-            Codes::S8 => 32,
+            Codes::S8 | Codes::E4m3 | Codes::E5m2 => 32,
             Codes::Bf16 | Codes::F16 => 64,
             Codes::F32 => 128,
         }
@@ -121,17 +128,21 @@ pub(crate) struct Order {
     pub(crate) codes: Codes,
     /// Scales.
     pub(crate) scales: Scales,
-    /// Columns of a scale: 16, 32, 64 or 128; 32 for dense formats.
+    /// Columns of a scale: 16, 32, 64, 128 or [`ROW`](marlin_format::ROW); 32 for dense formats.
     pub(crate) group: usize,
+    /// Whether two of each four columns are stored, and their positions.
+    pub(crate) sparse: bool,
 }
 
 impl Order {
     /// The order of a format's weights.
     pub(crate) fn of(format: &dyn Format) -> Order {
+        let mut sparse = false;
         let (codes, scales, group) = match format.layout() {
             Layout::Dense { bytes: 2 } => (dense_codes(format), Scales::None, BLOCK),
             Layout::Dense { .. } => (Codes::F32, Scales::None, BLOCK),
-            Layout::Grouped { code, group, scale, zero, .. } => {
+            Layout::Grouped { code, group, scale, zero, sparse: two_of_four, .. } => {
+                sparse = two_of_four;
                 let codes = match code {
                     Code::E2m1 => Codes::E2m1,
                     Code::Uint4 => Codes::U4,
@@ -142,6 +153,8 @@ impl Order {
                     Code::Lookup2 => Codes::L2,
                     Code::Int4 => Codes::S4,
                     Code::Int8 => Codes::S8,
+                    Code::E4m3 => Codes::E4m3,
+                    Code::E5m2 => Codes::E5m2,
                 };
                 let scales = match (scale, zero) {
                     (ScaleType::F32, _) => Scales::F32,
@@ -159,11 +172,14 @@ impl Order {
                 (codes, scales, group)
             }
         };
-        Order { codes, scales, group }
+        Order { codes, scales, group, sparse }
     }
 
     /// The snippet for the slot `format` of shaders that read such weights.
     pub(crate) fn snippet(self) -> &'static str {
+        if self.sparse {
+            return self.sparse_snippet();
+        }
         match (self.codes, self.scales) {
             (Codes::E2m1, Scales::E4m3) => "shader/format/e2m1_e4m3",
             (Codes::E2m1, Scales::E8m0) => "shader/format/e2m1_e8m0",
@@ -180,10 +196,29 @@ impl Order {
             (Codes::S4, _) => "shader/format/s4_f32_offset",
             (Codes::S8, Scales::F16) => "shader/format/s8_f16",
             (Codes::S8, _) => "shader/format/s8_f32_offset",
+            (Codes::E4m3, _) => "shader/format/e4m3_f32",
+            (Codes::E5m2, _) => "shader/format/e5m2_f32",
             (Codes::Bf16, _) => "shader/format/dense_bf16",
             (Codes::F16, _) => "shader/format/dense_f16",
             (Codes::F32, _) => "shader/format/dense_f32",
         }
+    }
+
+    /// The same for 2:4 sparse weights.
+    fn sparse_snippet(self) -> &'static str {
+        match self.codes {
+            Codes::E2m1 => "shader/format/sparse_e2m1_e4m3",
+            Codes::S4 => "shader/format/sparse_s4_f16",
+            Codes::L4 => "shader/format/sparse_lut4_f16",
+            Codes::S8 => "shader/format/sparse_s8_f16",
+            _ => "shader/format/sparse_e4m3_f32",
+        }
+    }
+
+    /// Bytes of a block of 32 columns.
+    pub(crate) const fn block_bytes(self) -> usize {
+        // Half of the codes and four bits for each four columns.
+        if self.sparse { self.codes.block_bytes() / 2 + 4 } else { self.codes.block_bytes() }
     }
 
     /// log2(group / 16): `shift` of a shader's step.
@@ -203,13 +238,14 @@ impl Order {
 
     /// Bytes of the codes and of the scales of a row.
     pub(crate) fn row_bytes(self, cols: usize) -> (usize, usize) {
-        (Order::blocks(cols) * self.codes.block_bytes(), self.groups(cols) * self.scales.bytes())
+        (Order::blocks(cols) * self.block_bytes(), self.groups(cols) * self.scales.bytes())
     }
 
     /// Writes the codes of one row in kernel order to `out`, of the length above.
     pub(crate) fn codes_row(self, weight: &Weight, row: usize, out: &mut [u8]) {
         match weight.layout() {
             Layout::Blocks { .. } => blocks::codes_row(self, weight, row, out),
+            Layout::Grouped { sparse: true, .. } => self.write_sparse(weight.row(row), out),
             _ => self.write_codes(weight.row(row).codes, out),
         }
     }
@@ -227,6 +263,19 @@ impl Order {
                 }
             }
             _ => copy_padded(scales, out),
+        }
+    }
+
+    /// The codes of a 2:4 sparse row, and its positions after the codes of each block.
+    fn write_sparse(self, row: Row<'_>, out: &mut [u8]) {
+        let block = self.codes.block_bytes() / 2;
+        let mut kept = vec![0; Order::blocks(row.cols) * block];
+        let (codes, positions) = row.codes.split_at(row.codes.len() - position_bytes(row.cols));
+        self.write_codes(codes, &mut kept);
+        let blocks = kept.chunks_exact(block).zip(positions.chunks_exact(4));
+        for (out, (codes, positions)) in out.chunks_exact_mut(block + 4).zip(blocks) {
+            out[..block].copy_from_slice(codes);
+            out[block..].copy_from_slice(positions);
         }
     }
 

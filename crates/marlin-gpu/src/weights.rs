@@ -278,7 +278,7 @@ fn row_bytes(weight: &Weight) -> (usize, usize) {
 
 /// What the first byte of a weight's codes is a multiple of: [`ALIGN`] and a block, in which kernels count.
 fn code_align(weight: &Weight) -> u64 {
-    let block = Order::of(weight.format()).codes.block_bytes();
+    let block = Order::of(weight.format()).block_bytes();
     ALIGN * (block >> block.trailing_zeros()) as u64
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use marlin_format::{FORMATS, Format, Weight};
+use marlin_format::{FORMATS, Format, Layout, Weight};
 
 use crate::{
     Access, Batch, Precision, Random, SequenceRows, Tolerance,
@@ -138,6 +138,21 @@ pub(crate) fn vector(values: &[f32]) -> Weight {
 pub(crate) fn matrix(rows: usize, cols: usize, values: &[f32]) -> Weight {
     let format = marlin_format::by_name("f32").expect("f32 is a format");
     Weight::encode(format, rows, cols, values, marlin_format::Rounding::default()).expect("finite values")
+}
+
+/// Whether a format before this one in the table differs from it in nothing but the columns of a group, so
+/// that players read both with the same code.
+pub(crate) fn has_sibling(format: &dyn Format) -> bool {
+    let without_group = |format: &dyn Format| match format.layout() {
+        Layout::Grouped { code, scale, zero, tensor_scale, sparse, .. } => {
+            Some(Layout::Grouped { code, group: 0, scale, zero, tensor_scale, sparse })
+        }
+        Layout::Affine { code, .. } => Some(Layout::Affine { code, group: 0 }),
+        Layout::Dense { .. } | Layout::Blocks { .. } => None,
+    };
+    let own = without_group(format);
+    let mut before = FORMATS.iter().take_while(|other| other.name() != format.name());
+    own.is_some() && before.any(|other| without_group(*other) == own)
 }
 
 /// Every format with its name and `cols` rounded up to what it can hold.

@@ -1,14 +1,14 @@
 //! Random tensors with the spread of trained ones: Gaussian, wider in some columns, with rare values
 //! far out. Rows are drawn independently, so the threads make no difference.
 //!
-//! A quantized matrix is not rounded from numbers: its groups are drawn from a [`Pool`] of groups that
-//! the format's own encoder made of such numbers, which keeps codes, scales and zero points in their
-//! true proportions at the speed of copying.
+//! A quantized matrix whose groups stand by themselves is not rounded from numbers: its groups are drawn
+//! from a [`Pool`] of groups that the format's own encoder made of such numbers, which keeps codes, scales
+//! and zero points in their true proportions at the speed of copying.
 
 use std::collections::HashMap;
 
 use anyhow::{Result, ensure};
-use marlin_format::{Format, Layout, Parts, Rounding, RowMut, Weight};
+use marlin_format::{Format, Layout, Parts, ROW, Rounding, RowMut, Weight};
 use rand::{
     Rng, SeedableRng,
     rngs::{ChaCha8Rng, ChaCha20Rng},
@@ -68,8 +68,11 @@ impl Generator {
 
     /// A matrix in `format`.
     pub fn matrix(&self, tensor: &Tensor, format: &'static dyn Format, pools: &mut Pools) -> Result<Weight> {
-        if let Layout::Dense { .. } = format.layout() {
-            return self.dense(&tensor.name, tensor.rows, tensor.cols, format);
+        if let Layout::Dense { .. }
+        | Layout::Grouped { group: ROW, .. }
+        | Layout::Grouped { sparse: true, .. } = format.layout()
+        {
+            return self.rounded(tensor, format);
         }
         if !pools.contains_key(format.name()) {
             pools.insert(format.name(), self.pool(format)?);
@@ -89,20 +92,26 @@ impl Generator {
         }
     }
 
-    fn dense(&self, name: &str, rows: usize, cols: usize, format: &'static dyn Format) -> Result<Weight> {
-        let width = format.layout().code_bytes(cols);
-        let mut codes = vec![0; rows * width];
+    /// Rows drawn and encoded: what is not a sequence of groups that stand by themselves.
+    fn rounded(&self, tensor: &Tensor, format: &'static dyn Format) -> Result<Weight> {
+        let Tensor { rows, cols, ref name, .. } = *tensor;
+        let layout = format.layout();
         let columns = self.columns(name, cols);
-        codes.par_chunks_exact_mut(width).enumerate().try_for_each(|(row, codes)| {
-            let values = self.values(name, row, &columns);
-            let (scales, zeros) = Default::default();
-            format.encode(
-                &values,
-                Rounding::default(),
-                RowMut { cols, codes, scales, zeros, codebook: &[], tensor_scale: 1.0 },
-            )
+        let absmax =
+            |row| self.values(name, row, &columns).iter().fold(0.0f32, |max, value| max.max(value.abs()));
+        let tensor_scale =
+            format.tensor_scale((0..rows).into_par_iter().map(absmax).reduce(|| 0.0, f32::max));
+        let widths = [layout.code_bytes(cols), layout.scale_bytes(cols)];
+        let [mut codes, mut scales] = widths.map(|width| vec![0; rows * width]);
+        let codebook = format.codebook();
+        let streams = cut(&mut codes, rows, widths[0]).into_par_iter().zip(cut(&mut scales, rows, widths[1]));
+        streams.enumerate().try_for_each(|(row, (codes, scales))| {
+            let out = RowMut { cols, codes, scales, zeros: &mut [], codebook, tensor_scale };
+            format.encode(&self.values(name, row, &columns), Rounding::default(), out)
         })?;
-        Ok(Weight::new(format, rows, cols, Parts::codes_only(codes.into()))?)
+        let (codebook, scales) = (codebook.into(), scales.into());
+        let parts = Parts { scales, codebook, tensor_scale, ..Parts::codes_only(codes.into()) };
+        Ok(Weight::new(format, rows, cols, parts)?)
     }
 
     fn grouped(&self, tensor: &Tensor, format: &'static dyn Format, pool: &Pool) -> Result<Weight> {

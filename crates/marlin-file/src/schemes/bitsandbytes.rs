@@ -90,7 +90,7 @@ fn read(stored: &Stored<'_>) -> Result<Ordered, Error> {
     let codes = stored.need(CODES)?;
     let wrap = |error| stored.format_error(error);
     let divides = |format: &&&dyn Format| match format.layout() {
-        Layout::Grouped { code: Code::Lookup4, scale: ScaleType::F32, group, .. } => {
+        Layout::Grouped { code: Code::Lookup4, scale: ScaleType::F32, group, sparse: false, .. } => {
             cols.is_multiple_of(group) && block.is_multiple_of(group)
         }
         _ => false,

@@ -118,9 +118,11 @@ fn mmfp4_read(stored: &Stored<'_>) -> Result<Ordered, Error> {
     let (codes, [rows, words]) = mmfp4_sizes(stored)?;
     let (scales, shape) = stored.typed::<2>(SCALES, &[Dtype::F16], &format!("F16 [{rows}, groups]"))?;
     let format_of = |groups: usize| -> Option<&'static dyn Format> {
-        FORMATS.iter().copied().find(|format| {
-            matches!(format.layout(), Layout::Grouped { code: Code::E2m1, group, scale: ScaleType::F16, .. }
-                if (8 * words).div_ceil(group) == groups)
+        FORMATS.iter().copied().find(|format| match format.layout() {
+            Layout::Grouped { code: Code::E2m1, group, scale: ScaleType::F16, sparse: false, .. } => {
+                (8 * words).div_ceil(group) == groups
+            }
+            _ => false,
         })
     };
     let by_rows = (shape[0] == rows).then(|| format_of(shape[1])).flatten();

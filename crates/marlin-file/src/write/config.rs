@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use marlin_format::{Code, Format, Layout, ScaleType};
+use marlin_format::{Code, Format, Layout, ROW, ScaleType};
 use serde_json::{Map, Value, json};
 
 use super::plan::{Content, Planned};
@@ -25,7 +25,8 @@ pub(super) fn quantization_config(planned: &[Planned]) -> Option<Value> {
             dense.push(item.name.as_str());
             continue;
         }
-        compatible &= scheme(*format).is_some() && cols.is_multiple_of(format.layout().group());
+        let group = format.layout().group();
+        compatible &= scheme(*format).is_some() && (group == ROW || cols.is_multiple_of(group));
         match groups.iter_mut().find(|(known, _)| known.name() == format.name()) {
             Some((_, names)) => names.push(&item.name),
             None => groups.push((*format, vec![&item.name])),
@@ -84,15 +85,19 @@ struct Scheme {
 }
 
 fn scheme(format: &dyn Format) -> Option<Scheme> {
-    let Layout::Grouped { code, group, scale, zero, tensor_scale } = format.layout() else { return None };
+    let Layout::Grouped { code, group, scale, zero, tensor_scale, sparse: false } = format.layout() else {
+        return None;
+    };
     let (format, kind, strategy) = match (code, scale, group, tensor_scale) {
         (Code::E2m1, ScaleType::E4m3, 16, true) => ("nvfp4-pack-quantized", "float", "tensor_group"),
         (Code::E2m1, ScaleType::E8m0, 32, false) => ("mxfp4-pack-quantized", "float", "group"),
         (Code::Uint4 | Code::Uint3 | Code::Uint2 | Code::Int4 | Code::Int8, ScaleType::F16, _, false) => {
             ("pack-quantized", "int", "group")
         }
+        (Code::E4m3, ScaleType::F32, ROW, false) => ("float-quantized", "float", "channel"),
         _ => return None,
     };
+    let group = (group != ROW).then_some(group);
     let weights = json!({
         "num_bits": code.bits(), "type": kind, "symmetric": !zero, "strategy": strategy,
         "group_size": group, "dynamic": false

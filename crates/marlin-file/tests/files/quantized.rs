@@ -6,6 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use half::{bf16, f16};
 use marlin_file::{Checkpoint, Content, Dtype, Model, ModelWriter, Options, Planned, check_finite};
+use marlin_format::scalar::e4m3_to_f32;
 use marlin_format::{Code, FORMATS, Format, Layout, Parts, Rounding, ScaleType, Weight, by_name};
 use serde_json::json;
 
@@ -343,6 +344,60 @@ fn layouts_of_no_format_are_described() {
     assert_eq!(
         text(foreign(packed, ("F16", &[8, 2], &half[..32]), [8, 700], &[]).weight("w")),
         format!("{start}_packed: I32 [8, 32], expected 1 to 8 bits for each of 700 columns")
+    );
+}
+
+/// 8-bit floats as DeepSeek's and compressed-tensors' files have them: a scale for the tensor, a row, 128
+/// columns, a block; in f32, bf16 or f16.
+#[test]
+fn floats_of_eight_bits_come_with_scales_of_any_size() {
+    let (rows, cols) = (130, 300);
+    let codes = noise(rows * cols, 3).iter().map(|byte| byte & 0xf7).collect::<Vec<u8>>();
+    let scale = |at: usize| 2f32.powi(at as i32 % 5 - 3) * 1.5;
+    let read = |dtype: &str, scale_name: &str, scale_dtype: &str, shape: &[usize]| {
+        let count = shape.iter().product::<usize>();
+        let scales: Vec<u8> = match scale_dtype {
+            "F32" => f32s(&(0..count).map(scale).collect::<Vec<_>>()),
+            "BF16" => (0..count).flat_map(|at| bf16::from_f32(scale(at)).to_le_bytes()).collect(),
+            _ => (0..count).flat_map(|at| f16::from_f32(scale(at)).to_le_bytes()).collect(),
+        };
+        let file = tensors(&[
+            ("w.weight", dtype, &[rows, cols], &codes),
+            (&format!("w.{scale_name}"), scale_dtype, shape, &scales),
+        ]);
+        let file = open(file);
+        assert_eq!(file.weight_names(), ["w"]);
+        file.weight("w")
+    };
+    let value = |row: usize, col: usize, scale: f32| scale * e4m3_to_f32(codes[row * cols + col]);
+    type ScaleAt = fn(usize, usize) -> usize;
+    let cases: [(&str, &str, &[usize], &str, ScaleAt); 6] = [
+        ("weight_scale_inv", "F32", &[2, 3], "fp8-e4m3-g128", |row, col| row / 128 * 3 + col / 128),
+        ("weight_scale", "BF16", &[130, 3], "fp8-e4m3-g128", |row, col| row * 3 + col / 128),
+        ("weight_scale", "F32", &[130, 1], "fp8-e4m3", |row, _| row),
+        ("weight_scale", "F16", &[130], "fp8-e4m3", |row, _| row),
+        ("weight_scale", "F32", &[1], "fp8-e4m3", |_, _| 0),
+        ("weight_scale", "F32", &[], "fp8-e4m3", |_, _| 0),
+    ];
+    for (name, dtype, shape, format, at) in cases {
+        let weight = read("F8_E4M3", name, dtype, shape).unwrap();
+        assert_eq!(weight.format().name(), format, "{name} {shape:?}");
+        let expected: Vec<f32> =
+            (0..rows * cols).map(|k| value(k / cols, k % cols, scale(at(k / cols, k % cols)))).collect();
+        assert_eq!(weight.to_f32(), expected, "{name} {shape:?}");
+    }
+    assert_eq!(read("F8_E5M2", "weight_scale", "F32", &[130, 1]).unwrap().format().name(), "fp8-e5m2");
+    for (shape, found) in [(&[2, 2][..], "F32 [2, 2]"), (&[129], "F32 [129]"), (&[3, 130], "F32 [3, 130]")] {
+        assert_eq!(
+            text(read("F8_E4M3", "weight_scale", "F32", shape)),
+            format!(
+                "f.safetensors: tensor w.weight_scale: {found}, expected [1], [130, 1], [130, 3] or [2, 3]"
+            )
+        );
+    }
+    assert_eq!(
+        text(read("F8_E5M2", "weight_scale", "F32", &[2, 3])),
+        "f.safetensors: tensor w.weight_scale: F32 [2, 3], expected [1] or [130, 1] for F8_E5M2"
     );
 }
 

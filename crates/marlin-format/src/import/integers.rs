@@ -18,7 +18,6 @@ use bytes::Bytes;
 use half::f16;
 
 use super::stream::{read_stream, row_bytes, widen, write_stream};
-use crate::span::MIN_GROUP;
 use crate::{Code, Error, FORMATS, Format, Layout, Parts, ScaleType, Weight, by_name};
 
 /// What is taken from a code, or added to a value.
@@ -126,11 +125,12 @@ impl Integers {
             return None;
         }
         let format = self.format(|layout| match *layout {
-            Layout::Grouped { code, scale: ScaleType::F16, zero: true, .. } => {
+            Layout::Grouped { code, scale: ScaleType::F16, zero: true, sparse: false, .. } => {
                 code.bits() == self.bits && self.zeros_within(code.magnitude() as i16)
             }
-            Layout::Grouped { code: code @ (Code::Int4 | Code::Int8), scale: ScaleType::F16, .. } => {
-                code.bits() == self.bits && self.one_zero() == Some(1 << (self.bits - 1))
+            Layout::Grouped { code, scale: ScaleType::F16, zero: false, sparse: false, .. } => {
+                let signed = matches!(code, Code::Int4 | Code::Int8);
+                signed && code.bits() == self.bits && self.one_zero() == Some(1 << (self.bits - 1))
             }
             _ => false,
         });
@@ -270,6 +270,9 @@ impl Integers {
         Weight::new(by_name("f32")?, self.rows, self.cols, Parts::codes_only(values.into()))
     }
 }
+
+/// What groups of several in a row are a multiple of.
+const MIN_GROUP: usize = 16;
 
 /// `value` as f32, if nothing is lost.
 fn exactly(value: f64) -> Option<f32> {

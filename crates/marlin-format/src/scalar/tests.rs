@@ -69,30 +69,49 @@ fn e4m3_codes_are_the_definition() {
 }
 
 #[test]
-fn e4m3_rounds_to_the_nearest_even_and_saturates() {
+fn e5m2_codes_are_the_definition() {
+    for code in 0..=255u8 {
+        let value = e5m2_to_f32(code);
+        // Infinity and NaN read as the largest.
+        let finite = code & 0x80 | (code & 0x7f).min(0x7b);
+        assert_eq!(f64::from(value), float(finite, 5, 2, 15), "code {code:#x}");
+        assert_eq!(value.is_sign_negative(), code > 0x7f);
+        assert_eq!(e5m2_from_f32(value), finite);
+    }
+}
+
+/// A float of 8 bits against the nearest of all its codes, up to `last`.
+fn rounds_to_the_nearest_even(decode: fn(u8) -> f32, encode: fn(f32) -> u8, last: u8) {
     let nearest = |value: f32| {
-        (0..=0x7eu8)
+        (0..=last)
             .min_by(|&a, &b| {
-                let distance = |code: u8| (f64::from(e4m3_to_f32(code)) - f64::from(value)).abs();
+                let distance = |code: u8| (f64::from(decode(code)) - f64::from(value)).abs();
                 distance(a).total_cmp(&distance(b)).then((a & 1).cmp(&(b & 1)))
             })
             .unwrap()
     };
-    for code in 0..=0x7eu8 {
-        let (here, next) = (e4m3_to_f32(code), e4m3_to_f32(code + 1));
+    for code in 0..last {
+        let (here, next) = (decode(code), decode(code + 1));
         for share in [0.0, 0.2, 0.49, 0.5, 0.51, 0.8] {
             let value = here + (next - here) * share;
             for value in [value, value.next_up(), value.next_down().max(0.0)] {
-                assert_eq!(e4m3_from_f32(value), nearest(value), "{value}");
-                assert_eq!(e4m3_from_f32(-value), nearest(value) | 0x80, "-{value}");
+                assert_eq!(encode(value), nearest(value), "{value}");
+                assert_eq!(encode(-value), nearest(value) | 0x80, "-{value}");
             }
         }
     }
-    for huge in [448.0, 464.0, 480.0, 1e30, f32::INFINITY] {
-        assert_eq!((e4m3_from_f32(huge), e4m3_from_f32(-huge)), (0x7e, 0xfe));
+    let largest = decode(last);
+    for huge in [largest, largest * 1.03, largest * 1.2, 1e30, f32::INFINITY] {
+        assert_eq!((encode(huge), encode(-huge)), (last, last | 0x80));
     }
-    assert_eq!(e4m3_from_f32(1e-30), 0);
-    assert_eq!(e4m3_from_f32(f32::NAN) & 0x7f, 0x7f);
+    assert_eq!(encode(1e-30), 0);
+    assert_eq!(encode(f32::NAN) & 0x7f, 0x7f);
+}
+
+#[test]
+fn e4m3_and_e5m2_round_to_the_nearest_even_and_saturate() {
+    rounds_to_the_nearest_even(e4m3_to_f32, e4m3_from_f32, 0x7e);
+    rounds_to_the_nearest_even(e5m2_to_f32, e5m2_from_f32, 0x7b);
 }
 
 #[test]

@@ -7,3 +7,4 @@ mod gguf;
 mod laws;
 mod lookup;
 mod random;
+mod sparse;

@@ -322,5 +322,5 @@ fn halves(order: Order) -> &'static str {
 
 /// Bytes of what kernels count codes and scales in: blocks, and scales.
 pub(super) fn units(order: Order) -> (u64, u64) {
-    (order.codes.block_bytes() as u64, order.scales.bytes().max(1) as u64)
+    (order.block_bytes() as u64, order.scales.bytes().max(1) as u64)
 }

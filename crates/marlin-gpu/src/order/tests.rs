@@ -1,7 +1,7 @@
 //! Kernel order and its inverse: the same values as the disk order, for every format and odd shapes.
 
 use half::{bf16, f16};
-use marlin_format::scalar::{e2m1_to_twice, e4m3_to_f32, e8m0_to_half};
+use marlin_format::scalar::{e2m1_to_twice, e4m3_to_f32, e5m2_to_f32, e8m0_to_half};
 use marlin_format::{FORMATS, by_name};
 use marlin_kernel::Random;
 
@@ -19,13 +19,36 @@ impl Order {
         out: &mut [f32],
     ) {
         for (col, out) in out.iter_mut().enumerate() {
-            let mut code = self.code(codes, col);
-            if !codebook.is_empty() {
-                code = codebook[code as usize];
+            let mut code = 0.0;
+            if let Some(place) = self.place(codes, col) {
+                code =
+                    if self.sparse { self.code(&self.kept(codes), place) } else { self.code(codes, place) };
+                if !codebook.is_empty() {
+                    code = codebook[code as usize];
+                }
             }
             let (scale, zero, offset) = self.scale(scales, col / self.group, tensor_scale);
             *out = if self.scales == Scales::None { code } else { scale * (code - zero) + offset };
         }
+    }
+
+    /// Which of the stored codes a column has, if any.
+    fn place(self, codes: &[u8], col: usize) -> Option<usize> {
+        if !self.sparse {
+            return Some(col);
+        }
+        let (block, four) = (col / BLOCK, col % BLOCK / 4);
+        let positions = &codes[(block + 1) * self.block_bytes() - 4..];
+        let nibble = positions[four / 2] >> (4 * (four % 2));
+        let kept =
+            [nibble & 3, nibble >> 2 & 3].into_iter().position(|place| usize::from(place) == col % 4)?;
+        Some(2 * (col / 4) + kept)
+    }
+
+    /// The codes of a sparse row without the positions.
+    fn kept(self, codes: &[u8]) -> Vec<u8> {
+        let bytes = self.block_bytes();
+        codes.chunks(bytes).flat_map(|block| &block[..bytes - 4]).copied().collect()
     }
 
     /// The code of a column; of 4-bit floats twice the value, of lookup codes the index.
@@ -61,6 +84,8 @@ impl Order {
             }
             Codes::S4 => (bits() >> (16 * half_of + 4 * k) & 15) as f32 - 8.0,
             Codes::S8 => f32::from(codes[col]) - 128.0,
+            Codes::E4m3 => e4m3_to_f32(codes[col]),
+            Codes::E5m2 => e5m2_to_f32(codes[col]),
             Codes::Bf16 => bf16::from_le_bytes(half()).to_f32(),
             Codes::F16 => f16::from_le_bytes(half()).to_f32(),
             Codes::F32 => f32::from_le_bytes(word(col)),
@@ -127,7 +152,11 @@ fn the_bytes_after_the_last_column_are_zero() {
         let (mut codes, mut scales) = buffers(order, cols);
         order.codes_row(&weight, 0, &mut codes);
         order.scales_row(&weight, 0, &mut scales);
-        if order.codes == Codes::U3 {
+        if order.sparse {
+            // The first byte of the last word has the positions of columns 32..40.
+            let last = codes.len() - 4;
+            assert!(codes[last + 1..].iter().all(|byte| *byte == 0), "{}: {codes:x?}", format.name());
+        } else if order.codes == Codes::U3 {
             // The words of high bits are of whole blocks.
             assert!((cols..64).all(|col| order.code(&codes, col) == 0.0), "{}: {codes:x?}", format.name());
         } else {
@@ -151,6 +180,9 @@ fn formats_keep_their_width() {
         ("mxfp4", Codes::E2m1, Scales::E8m0, 32),
         ("int4", Codes::U4, Scales::F16Zero, 128),
         ("int3", Codes::U3, Scales::F16Zero, 64),
+        ("fp8-e4m3-g128", Codes::E4m3, Scales::F32, 128),
+        ("fp8-e5m2", Codes::E5m2, Scales::F32, marlin_format::ROW),
+        ("int8+sparse24", Codes::S8, Scales::F16, 128),
         ("nf4", Codes::L4, Scales::F16, 64),
         ("nf3", Codes::L3, Scales::F16, 64),
         ("nf2", Codes::L2, Scales::F16, 64),

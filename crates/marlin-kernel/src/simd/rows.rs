@@ -97,11 +97,11 @@ enum InPlace<'a> {
 }
 
 impl<'a> Grouped<'a> {
-    /// The streams of `weight`, if the tiles can read them: codes of 4 or 8 bits in whole blocks, zero points
-    /// for whole blocks.
+    /// The streams of `weight`, if the tiles can read them: integer codes of 4 or 8 bits for all columns in
+    /// whole blocks, zero points for whole blocks.
     pub(crate) fn of(weight: &'a Weight) -> Option<Grouped<'a>> {
         let (layout, cols, parts) = (weight.layout(), weight.cols(), weight.parts());
-        let Layout::Grouped { code, scale, zero, .. } = layout else { return None };
+        let Layout::Grouped { code, scale, zero, sparse: false, .. } = layout else { return None };
         let units = Units::new(&layout, cols);
         let grouped = Grouped {
             code,

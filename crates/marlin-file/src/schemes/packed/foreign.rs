@@ -50,7 +50,7 @@ fn float4(stored: &Stored<'_>, packed: &TensorView, (rows, cols): (usize, usize)
         _ => return Err(stored.error(SCALE, describe(scale), format!("[{rows}, groups]"))),
     };
     let fits = |format: &&&dyn Format| match format.layout() {
-        Layout::Grouped { code: Code::E2m1, group, scale, tensor_scale, .. } => {
+        Layout::Grouped { code: Code::E2m1, group, scale, tensor_scale, sparse: false, .. } => {
             (scale, tensor_scale) == (scale_type, global.is_some()) && cols.div_ceil(group) == groups
         }
         _ => false,

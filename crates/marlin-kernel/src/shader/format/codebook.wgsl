@@ -1,5 +1,5 @@
-// The codebook of the weights in a slab: the first 16 words of the slab's scales, in workgroup memory, where
-// the lanes of a subgroup find any of 16 neighbouring words at once. Bindings: those of the scales.
+// The codebook of the weights in a slab: the first 16 words of the slab's scales, in workgroup memory,
+// where the lanes of a subgroup find any of 16 neighbouring words at once. Bindings: those of the scales.
 
 var<workgroup> codebook: array<f32, 16>;
 

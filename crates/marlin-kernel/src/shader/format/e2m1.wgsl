@@ -1,32 +1,20 @@
-// Codes of 4-bit floats (E2M1: 0 .5 1 1.5 2 3 4 6 and the negatives), a block of 32 columns in 16 bytes.
+// Codes of 4-bit floats (E2M1: 0 .5 1 1.5 2 3 4 6 and the negatives), eight in a word.
 //
-// Word i of a block holds columns 8i..8i+7: the even ones in its low half, the odd ones in its high half.
-// The four codes of a half lie where a mask, after at most two shifts, leaves the bits of an f16, sign on
-// top and `eem` on the last exponent bits, which is the value times 2^-14 (its subnormals are E2M1's):
+// The even columns are in the word's low half, the odd ones in its high half. The four codes of a half lie
+// where a mask, after at most two shifts, leaves the bits of an f16, sign on top and `eem` on the last
+// exponent bits, which is the value times 2^-14 (its subnormals are E2M1's):
 //
 //   bit    15  14  13  12  11 10  9   8  7  6   5  4  3   2  1  0
-//          s0  s2  s3  s1  e0 e0 m0  e1 e1 m1  e2 e2 m2  e3 e3 m3     code k: column 8i + 2k (+ 1)
+//          s0  s2  s3  s1  e0 e0 m0  e1 e1 m1  e2 e2 m2  e3 e3 m3     code k: column 2k (+ 1)
 //
-// Bindings: 4 codes. Eleven integer operations for eight codes.
+// Eleven integer operations for eight codes.
 
 //#import shader/format/no_codebook
-@group(0) @binding(4) var<storage, read> codes: array<vec4<u32>>;
 
 // A value is CODE_UNIT times what `values8` gives.
 const CODE_UNIT: f32 = 16384.0;
 
-struct Codes {
-    words: vec4<u32>,
-}
-
-// `block`: index of the block in the slab, counted in blocks of 32 columns.
-fn load_codes(block: u32) -> Codes {
-    return Codes(codes[block]);
-}
-
-// Columns 8i..8i+7 of a block.
-fn values8(c: Codes, i: u32) -> Eight {
-    let w = c.words[i];
+fn eight_nibbles(w: u32) -> Eight {
     let a = unpack2x16float(w & 0x8e008e00u);
     let b = unpack2x16float((w << 3u) & 0x8e008e00u);
     let c2 = unpack2x16float(((w << 1u) & 0x80008000u) | ((w << 6u) & 0x0e000e00u));

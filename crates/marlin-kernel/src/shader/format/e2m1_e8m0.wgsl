@@ -1,6 +1,7 @@
 // mxfp4: 4-bit floats with powers of two.
 
 //#import shader/format/e2m1
+//#import shader/format/nibbles
 //#import shader/format/scale_e8m0
 
 // Taken off every code, in units of codes.

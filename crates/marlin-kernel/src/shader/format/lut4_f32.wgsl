@@ -1,6 +1,7 @@
 // lut4, lut4-g32: indices of 4 bits with scales in single.
 
 //#import shader/format/lut4
+//#import shader/format/nibbles
 //#import shader/format/scale_f32
 
 // Taken off every code, in units of codes.

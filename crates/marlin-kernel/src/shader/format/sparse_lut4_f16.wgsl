@@ -1,0 +1,8 @@
+// nf4+sparse24: 2 of 4 in indices of 4 bits with scales in half.
+
+//#import shader/format/lut4
+//#import shader/format/sparse4
+//#import shader/format/scale_f16
+
+// Taken off every code, in units of codes.
+const CODE_ZERO: f32 = 0.0;
