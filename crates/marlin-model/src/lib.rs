@@ -14,6 +14,7 @@ mod error;
 mod gguf;
 mod mlx;
 mod rope;
+mod rotation;
 mod source;
 mod transform;
 

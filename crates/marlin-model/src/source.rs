@@ -12,6 +12,7 @@ use crate::{
     Config, Error,
     arch::{self, Architecture},
     gguf, mlx,
+    rotation::Rotation,
     transform::Transform,
 };
 
@@ -68,6 +69,7 @@ pub struct Source {
     architecture: &'static Architecture,
     tensors: BTreeMap<String, Origin>,
     left_out: Vec<String>,
+    rotation: Option<Rotation>,
 }
 
 impl Source {
@@ -95,8 +97,8 @@ impl Source {
                 (config, architecture)
             }
         };
-        let mut source =
-            Source { checkpoint, config, architecture, tensors: BTreeMap::new(), left_out: Vec::new() };
+        let (tensors, left_out, rotation) = (BTreeMap::new(), Vec::new(), None);
+        let mut source = Source { checkpoint, config, architecture, tensors, left_out, rotation };
         for (full_name, name) in stored_names(&source.checkpoint) {
             let found = source.found(&full_name)?;
             if found.is_empty() {
@@ -107,6 +109,23 @@ impl Source {
             }
         }
         Ok(source)
+    }
+
+    /// The same model with rotations of blocks of at most `block` columns, a power of two, folded into its
+    /// weights, which become f32: it gives the same logits, up to rounding, and is quantized with less
+    /// error where outliers stand in few columns. A tied head becomes a tensor of its own.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an architecture that no rotation can be folded into, or another `block`.
+    pub fn rotated(mut self, block: usize) -> Result<Source, Error> {
+        let tied = self.config.flag_or("tie_word_embeddings", false)?;
+        let (rotation, config) = Rotation::new(&self.config, block)?;
+        (self.rotation, self.config) = (Some(rotation), config);
+        if tied {
+            let table = self.origin("model.embed_tokens.weight")?.clone();
+            self.tensors.insert("lm_head.weight".into(), table);
+        }
+        Ok(self)
     }
 
     /// Our tensors made of the checkpoint's tensor `full_name`.
@@ -233,13 +252,20 @@ impl Tensors for Source {
     }
 
     fn weight(&self, name: &str) -> Result<Weight, Error> {
-        let origin = self.origin(name)?;
-        origin.transform.apply(&origin.name, self.checkpoint.weight(&origin.name)?)
+        let read = |name: &str| {
+            let origin = self.origin(name)?;
+            origin.transform.apply(&origin.name, self.checkpoint.weight(&origin.name)?)
+        };
+        let weight = read(name)?;
+        match &self.rotation {
+            None => Ok(weight),
+            Some(rotation) => rotation.apply(name, weight, read),
+        }
     }
 
     fn ordered(&self, name: &str) -> Result<Ordered, Error> {
         let origin = self.origin(name)?;
-        if !origin.transform.keeps_columns() {
+        if self.rotation.is_some() || !origin.transform.keeps_columns() {
             return Ok(self.weight(name)?.into());
         }
         let Ordered { weight, order } = self.checkpoint.ordered_weight(&origin.name)?;

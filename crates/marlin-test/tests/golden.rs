@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use marlin_cpu::{CacheType, CpuOptions, CpuPlayer};
 use marlin_file::Safetensors;
 use marlin_kernel::{Batch, Player, Precision, SequenceRows};
-use marlin_model::Source;
+use marlin_model::{Source, Tensors};
 
 /// Largest difference of a logit from transformers'.
 const TOLERANCE: f32 = 2e-3;
@@ -54,10 +54,9 @@ fn goldens() -> Vec<PathBuf> {
     found
 }
 
-fn player(model: &Path, len: usize) -> CpuPlayer {
-    let source = Source::open(model).unwrap_or_else(|error| panic!("{}: {error}", model.display()));
-    let plan =
-        marlin_model::build(&source).unwrap_or_else(|error| panic!("{}: {error}", model.display())).plan;
+fn player(source: &Source, len: usize) -> CpuPlayer {
+    let path = source.checkpoint().tensors().source();
+    let plan = marlin_model::build(source).unwrap_or_else(|error| panic!("{path}: {error}")).plan;
     let options = CpuOptions {
         threads: 2,
         precision: Precision::Exact,
@@ -105,11 +104,11 @@ fn models(golden: &Path) -> Vec<PathBuf> {
     own.into_iter().chain(gguf.exists().then_some(gguf)).chain(asset.exists().then_some(asset)).collect()
 }
 
-/// Plays one checkpoint against its golden and returns the largest difference of a logit.
-fn check(name: &str, model: &Path, golden: &Golden) -> f32 {
+/// Plays a model against its golden, prompts in one piece, and returns the largest difference of a logit.
+fn check(name: &str, source: &Source, golden: &Golden) -> f32 {
     let len = golden.prompts[0].0.len();
     let vocab_size = golden.prompts[0].1.len() / len;
-    let mut player = player(model, len);
+    let mut player = player(source, len);
     let mut difference: f32 = 0.0;
     for (prompt, (tokens, expected)) in golden.prompts.iter().enumerate() {
         let whole = logits(&mut player, tokens, tokens.len());
@@ -118,13 +117,21 @@ fn check(name: &str, model: &Path, golden: &Golden) -> f32 {
         for (position, (ours, theirs)) in rows.enumerate() {
             assert_eq!(argmax(ours), argmax(theirs), "{name}: prompt {prompt}, position {position}");
         }
+    }
+    assert!(difference <= TOLERANCE, "{name}: {difference}");
+    difference
+}
+
+/// Plays a model in chunks, which must not matter.
+fn check_chunks(name: &str, source: &Source, golden: &Golden) {
+    let mut player = player(source, golden.prompts[0].0.len());
+    for (tokens, _) in &golden.prompts {
+        let whole = logits(&mut player, tokens, tokens.len());
         for chunk in [1, 7, 32] {
             let difference = largest_difference(&whole, &logits(&mut player, tokens, chunk));
             assert!(difference <= CHUNK_TOLERANCE, "{name}: chunks of {chunk}: {difference}");
         }
     }
-    assert!(difference <= TOLERANCE, "{name}: {difference}");
-    difference
 }
 
 #[test]
@@ -145,8 +152,31 @@ fn every_model_gives_the_logits_of_transformers() {
         assert!(!models.is_empty(), "{name}: no checkpoint");
         for model in models {
             let name = format!("{name} ({})", model.extension().unwrap_or("directory".as_ref()).display());
-            lines.push(format!("{name:<44} {:.1e}", check(&name, &model, &golden)));
+            let source = Source::open(&model).unwrap_or_else(|error| panic!("{}: {error}", model.display()));
+            lines.push(format!("{name:<44} {:.1e}", check(&name, &source, &golden)));
+            check_chunks(&name, &source, &golden);
         }
     }
     println!("largest difference of a logit from transformers:\n{}", lines.join("\n"));
+}
+
+#[test]
+fn rotated_models_give_the_logits_of_transformers() {
+    const READER: &str = "model.layers.0.self_attn.o_proj.weight";
+    let mut lines = Vec::new();
+    for dir in goldens() {
+        let golden = Golden::read(&dir.join("golden.safetensors"));
+        for model in models(&dir) {
+            let source = Source::open(&model).unwrap();
+            let as_it_was = source.weight(READER);
+            let Ok(rotated) = source.rotated(128) else { continue };
+            assert_ne!(rotated.weight(READER).unwrap().to_f32(), as_it_was.unwrap().to_f32());
+            let norm = rotated.weight("model.norm.weight").unwrap().to_f32();
+            assert!(norm.iter().all(|weight| *weight == 1.0));
+            let name = model.file_name().unwrap().to_string_lossy().into_owned();
+            lines.push(format!("{name:<44} {:.1e}", check(&name, &rotated, &golden)));
+        }
+    }
+    assert!(lines.len() >= 20, "only {} models could be rotated", lines.len());
+    println!("largest difference of a logit from transformers, rotated:\n{}", lines.join("\n"));
 }
