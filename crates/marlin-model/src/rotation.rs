@@ -28,6 +28,9 @@ const ROTATING: [&str; 6] = ["glm4_moe_lite", "llama", "mistral", "qwen2", "qwen
 /// The key of a configuration that says whether the embedding is the head too.
 const TIED: &str = "tie_word_embeddings";
 
+/// The key that says so of a rotated model: columns of a block at most. Nothing needs to read it.
+const FOLDED: &str = "folded_rotation";
+
 /// The rotation of a model.
 #[derive(Clone, Debug)]
 pub(crate) struct Rotation {
@@ -87,6 +90,7 @@ impl Rotation {
         };
         let mut values = config.values().clone();
         values.insert(TIED.into(), Value::Bool(false));
+        values.insert(FOLDED.into(), most.into());
         Ok((Rotation { most, value }, Config::from_values(values)))
     }
 
@@ -229,6 +233,7 @@ mod tests {
         let config = br#"{"model_type": "qwen2", "num_attention_heads": 2, "hidden_size": 8}"#;
         let (rotation, config) = Rotation::new(&Config::parse(config).unwrap(), 2).unwrap();
         assert!(!config.flag_or(TIED, true).unwrap());
+        assert_eq!(config.count(FOLDED).unwrap(), 2);
         let bias = Weight::from_f32(1, 4, &[1.0, 0.0, 0.0, 2.0]).unwrap();
         let norm = |_: &str| Ok(Weight::from_f32(1, 4, &[9.0; 4]).unwrap());
         let turned = |name: &str| rotation.apply(name, bias.clone(), norm).unwrap().to_f32();
