@@ -12,10 +12,17 @@
 //!
 //! The scales of a row are chosen before the first column, weighted by the diagonal of the Hessian, so
 //! columns may be taken in any order while groups stay as they are.
+//!
+//! A 2:4 sparse format keeps two of each four columns. In an order that takes four together these are chosen
+//! when their turn comes, by what leaving them out would cost (SparseGPT, arXiv 2301.00774): with all columns
+//! to come free to make up for the errors so far, `w_k` has become `w_k + x_k` where `x R = E R`, and its
+//! square costs `R_kk^2`, the inverse of SparseGPT's `[H^-1]_kk`. In another order they are those with the
+//! largest `w_k^2 G_kk` (Wanda, arXiv 2306.11695), chosen before. What is left out counts as an error of
+//! rounding, which the columns to come make up for.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
-use marlin_format::{Error, Format, Levels, Rounding, RowMut, ScaleSearch, Weight};
+use marlin_format::{Error, Format, Layout, Levels, Rounding, RowMut, ScaleSearch, Weight};
 use rayon::prelude::*;
 
 use crate::hessian::{BLOCK, Factor};
@@ -62,8 +69,8 @@ pub fn gptq(
         .par_chunks_mut(ROWS)
         .enumerate()
         .map(|(task, out)| {
-            let tile = Tile { source, first: task * ROWS, format, factor };
-            tile.run(how, out)
+            let tile = Tile { source, first: task * ROWS, format, factor, how };
+            tile.run(out)
         })
         .collect::<Result<_, Error>>()?;
     let rounded = Rounded { weight: streams.into_weight()?, error: errors.into_iter().sum() };
@@ -76,17 +83,18 @@ struct Tile<'a> {
     first: usize,
     format: &'static dyn Format,
     factor: &'a Factor,
+    how: Rounding<'a>,
 }
 
 impl Tile<'_> {
     /// Writes the rows to `out`.
-    fn run(&self, how: Rounding<'_>, out: &mut [RowMut<'_>]) -> Result<SquaredError, Error> {
+    fn run(&self, out: &mut [RowMut<'_>]) -> Result<SquaredError, Error> {
         let (format, cols) = (self.format, self.source.cols());
         let groups = format.layout().groups(cols);
         let mut values = vec![0.0f32; out.len() * cols];
         for (r, (row, values)) in out.iter_mut().zip(values.chunks_exact_mut(cols)).enumerate() {
             self.source.decode_row(self.first + r, values);
-            format.fit(values, how, row.reborrow()).map_err(|error| error.in_row(self.first + r))?;
+            format.fit(values, self.how, row.reborrow()).map_err(|error| error.in_row(self.first + r))?;
         }
         let of_row = |row| (0..groups).filter_map(move |group| format.levels(row, group));
         let levels: Vec<Levels<'_>> = out.iter().flat_map(|row| of_row(row.as_row())).collect();
@@ -108,6 +116,11 @@ impl Tile<'_> {
     fn choose(&self, values: &mut [f32], levels: &[Levels<'_>]) {
         let (cols, group) = (self.source.cols(), self.format.layout().group());
         let (rows, groups) = (values.len() / cols, cols.div_ceil(group));
+        let sparse = matches!(self.format.layout(), Layout::Grouped { sparse: true, .. });
+        let mut left_out = vec![false; if sparse { values.len() } else { 0 }];
+        if sparse && !self.factor.fours {
+            self.leave_out(values, &mut left_out);
+        }
         let mut errors = vec![0.0f32; values.len()];
         let mut sums = vec![0.0f32; rows * BLOCK];
         for (b, factor) in self.factor.blocks.iter().enumerate() {
@@ -130,8 +143,23 @@ impl Tile<'_> {
                     levels: &levels[r * groups..][..groups],
                     errors: &mut errors[r * cols + start..][..width],
                     sums: &mut sums[r * width..][..width],
+                    left_out: left_out.get_mut(r * cols..).unwrap_or_default(),
                 };
-                row.choose(order, diagonal, group);
+                row.choose(order, diagonal, group, sparse && self.factor.fours);
+            }
+        }
+    }
+
+    /// Marks the columns that Wanda leaves out.
+    fn leave_out(&self, values: &[f32], left_out: &mut [bool]) {
+        let cols = self.source.cols();
+        for (values, left_out) in values.chunks_exact(cols).zip(left_out.chunks_exact_mut(cols)) {
+            for four in (0..cols).step_by(4) {
+                let importance =
+                    |k: usize| self.how.importance.map_or(1.0, |importance| importance[four + k]);
+                let saved = |k: usize| values[four + k].powi(2) * importance(k);
+                let count = (cols - four).min(4);
+                keep_two(count, saved, |k, left| left_out[four + k] = left);
             }
         }
     }
@@ -146,15 +174,24 @@ struct Row<'a> {
     errors: &'a mut [f32],
     /// What earlier errors add to each column of the block, times `R_kk`.
     sums: &'a mut [f32],
+    /// Of all columns, those that are 0 whatever they were; empty for formats that keep all.
+    left_out: &'a mut [bool],
 }
 
 impl Row<'_> {
-    fn choose(self, order: &[usize], diagonal: &[f32], group: usize) {
+    /// Chooses the levels of the columns `order`. With `fours`, also which two of each four are kept.
+    fn choose(mut self, order: &[usize], diagonal: &[f32], group: usize, fours: bool) {
         let width = order.len();
         for (i, &column) in order.iter().enumerate() {
+            if fours && i % 4 == 0 {
+                self.leave_out(i, &order[i..width.min(i + 4)], diagonal, width);
+            }
             let factor = &diagonal[i * width..][..width];
             let value = self.values[column];
-            let level = self.levels[column / group].nearest(value + self.sums[i] / factor[i]);
+            let level = match self.left_out.get(column) {
+                Some(true) => 0.0,
+                _ => self.levels[column / group].nearest(value + self.sums[i] / factor[i]),
+            };
             let error = value - level;
             self.values[column] = level;
             self.errors[i] = error;
@@ -163,4 +200,25 @@ impl Row<'_> {
             }
         }
     }
+    /// Marks those of the columns `four`, the `i`-th to be rounded and those after, that SparseGPT leaves out.
+    fn leave_out(&mut self, i: usize, four: &[usize], diagonal: &[f32], width: usize) {
+        let factor = |row: usize, column: usize| diagonal[(i + row) * width + i + column];
+        // x R = E R, solved from the left.
+        let mut shifts = [0.0f32; 4];
+        for k in 0..four.len() {
+            let known: f32 = (0..k).map(|before| shifts[before] * factor(before, k)).sum();
+            shifts[k] = (self.sums[i + k] - known) / factor(k, k);
+        }
+        let saved = |k: usize| ((self.values[four[k]] + shifts[k]) * factor(k, k)).powi(2);
+        keep_two(four.len(), saved, |k, left| self.left_out[four[k]] = left);
+    }
+}
+
+/// Tells `mark` for each of `count` columns whether it is left out: all but the two that save most, the first
+/// of equals.
+fn keep_two(count: usize, saved: impl Fn(usize) -> f32, mut mark: impl FnMut(usize, bool)) {
+    let mut order = [0, 1, 2, 3];
+    let order = &mut order[..count];
+    order.sort_by(|&a, &b| saved(b).total_cmp(&saved(a)));
+    order.iter().enumerate().for_each(|(rank, &k)| mark(k, rank >= 2));
 }
