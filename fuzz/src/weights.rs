@@ -12,7 +12,7 @@ use bytes::Bytes;
 use marlin_file::{Checkpoint, Dtype, Model, Safetensors};
 
 /// Types a tensor may have, by the byte that stands for them; 0 for no tensor.
-const KINDS: [Option<Dtype>; 11] = [
+const KINDS: [Option<Dtype>; 12] = [
     None,
     Some(Dtype::U8),
     Some(Dtype::I8),
@@ -24,6 +24,7 @@ const KINDS: [Option<Dtype>; 11] = [
     Some(Dtype::F32),
     Some(Dtype::F8E4m3),
     Some(Dtype::F8E8m0),
+    Some(Dtype::F8E5m2),
 ];
 
 /// Most dimensions of a tensor.
@@ -82,6 +83,7 @@ pub static READERS: &[Reader] = &[
             r#"{"quantization":{"bits":8,"group_size":32,"w":{"bits":6,"group_size":128}}}"#,
         ],
     },
+    Reader { name: "fp8", suffixes: &[".weight", ".weight_scale", ".weight_scale_inv"], configs: &["{}"] },
     Reader { name: "modelopt", suffixes: &[".weight", ".weight_scale", ".weight_scale_2"], configs: &["{}"] },
     Reader { name: "gpt_oss", suffixes: &["_blocks", "_scales"], configs: &["{}"] },
     Reader { name: "mmfp4", suffixes: &[".qweight", ".scales"], configs: &["{}"] },

@@ -16,7 +16,7 @@ import pathlib
 import torch
 from safetensors.torch import save_file
 
-SCRIPTS = ["gptq", "awq", "compressed", "mlx_groups", "float4", "bnb"]
+SCRIPTS = ["gptq", "awq", "compressed", "mlx_groups", "float4", "bnb", "fp8"]
 HERE = pathlib.Path(__file__).parent
 
 

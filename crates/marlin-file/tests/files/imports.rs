@@ -34,6 +34,12 @@ const FORMATS: &[(&str, &str, &str)] = &[
     ("compressed-tensors", "nvfp4", "fp4"),
     ("compressed-tensors", "mxfp4", "mxfp4"),
     ("compressed-tensors-padded", "three-zeros", "int3-g32"),
+    ("bitsandbytes", "nf4-nested", "lut4"),
+    ("bitsandbytes", "nf4-across", "lut4-g32"),
+    ("bitsandbytes", "nf4-odd", "f32"),
+    ("float-quantized", "row", "fp8-e4m3"),
+    ("fp8-blocks", "columns", "fp8-e4m3-g128"),
+    ("fp8-blocks", "powers", "fp8-e4m3-g128"),
     ("gpt-oss", "experts.gate_up_proj", "mxfp4"),
     ("mlx", "two", "affine4-g32"),
     ("mlx", "four", "affine4-g64"),
@@ -69,7 +75,7 @@ fn every_value_is_the_owners() {
             compare(&model, expected.tensors().get(weight).unwrap(), &format!("{name}: {weight}"));
         }
     }
-    assert!(folders >= 9, "{folders} folders");
+    assert!(folders >= 12, "{folders} folders");
 }
 
 fn compare(model: &Checkpoint, expected: &marlin_file::TensorView, place: &str) {
