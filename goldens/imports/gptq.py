@@ -63,8 +63,8 @@ def kernel(sources):
     return linear, zeros._revert_gptq_v1_qzeros_correction
 
 
-def case(linear, revert, version, arguments):
-    """The tensors of one module, and its values."""
+def case(linear, revert, version, arguments, weight=None):
+    """The tensors of one module, and its values; of `weight`, or of random numbers."""
     name, bits, rows, cols, group, symmetric, order = arguments
     rng = np.random.default_rng([20261125, *name.encode()])
     group = cols if group == -1 else group
@@ -72,7 +72,8 @@ def case(linear, revert, version, arguments):
     index = np.arange(cols) // group
     if order:
         rng.shuffle(index)
-    weight = torch.tensor(rng.standard_normal((rows, cols)) * 0.05, dtype=torch.float32)
+    if weight is None:
+        weight = torch.tensor(rng.standard_normal((rows, cols)) * 0.05, dtype=torch.float32)
     scales = torch.tensor(rng.uniform(0.002, 0.02, (rows, groups)) * 16 / 2**bits).half().float()
     most = 2**bits - 1
     middle = 2 ** (bits - 1)
