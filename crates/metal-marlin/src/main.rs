@@ -6,6 +6,7 @@
 
 mod cli;
 mod commands;
+mod formats;
 mod generate;
 mod hints;
 mod hub;

@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
 use marlin_file::{Checkpoint, Partial};
-use marlin_format::{Format, Rounding, Weight};
+use marlin_format::Format;
 use marlin_kernel::plan::Plan;
 use marlin_model::Source;
 use marlin_quant::{Calibration, Event, Recipe, Report, Speed};
@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::{
     cli::PlayOptions,
-    hub, interrupt, open,
+    formats, hub, interrupt, open,
     output::{Output, Unit, count, size, table},
     player::{self, Purpose},
     vocabulary,
@@ -27,6 +27,7 @@ use crate::{
 
 /// Arguments of `quantize`.
 #[derive(Args, Debug)]
+#[command(after_long_help = formats::help())]
 pub struct Quantize {
     /// A directory with safetensors, a .gguf file, or a hub id such as zai-org/GLM-4.7-Flash.
     pub model: String,
@@ -34,13 +35,13 @@ pub struct Quantize {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// Format of the matrices of products.
-    #[arg(long, default_value = "fp4", value_parser = format)]
+    #[arg(long, default_value = "fp4", value_parser = formats::writable)]
     pub format: &'static dyn Format,
     /// Format of the embedding table.
-    #[arg(long, default_value = "int8", value_parser = format, value_name = "FORMAT")]
+    #[arg(long, default_value = "int8", value_parser = formats::writable, value_name = "FORMAT")]
     pub embed: &'static dyn Format,
     /// Format of the head.
-    #[arg(long, default_value = "int8", value_parser = format, value_name = "FORMAT")]
+    #[arg(long, default_value = "int8", value_parser = formats::writable, value_name = "FORMAT")]
     pub head: &'static dyn Format,
     /// Choose codes by what this text makes the tensors multiply (GPTQ). An interrupted run continues
     /// when it is started again.
@@ -71,21 +72,6 @@ pub struct Outcome {
     /// How fast calibration was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub speed: Option<Speed>,
-}
-
-/// A format that can be written, by its name.
-fn format(name: &str) -> Result<&'static dyn Format, String> {
-    let format = marlin_format::by_name(name).map_err(|error| error.to_string())?;
-    if !is_writable(format) {
-        return Err(marlin_format::Error::ReadOnly { format: format.name() }.to_string());
-    }
-    Ok(format)
-}
-
-/// Whether a format can be written: what one value shows.
-fn is_writable(format: &'static dyn Format) -> bool {
-    let cols = format.layout().cols_multiple();
-    Weight::encode(format, 1, cols, &vec![1.0; cols], Rounding::default()).is_ok()
 }
 
 impl Quantize {
