@@ -5,7 +5,7 @@ mod common;
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
@@ -43,20 +43,15 @@ fn files(dir: &str) -> Vec<(String, Vec<u8>)> {
 
 /// The directory of a run that did not end, if there is one.
 fn partial(dir: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let is_partial =
         |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(".out.partial-");
-    entries.filter(|path| is_partial(path)).next()
+    entries.find(is_partial)
 }
 
 /// Starts a run and kills it when its journal has `lines` lines.
 fn kill_after(dir: &Path, args: &[&str], lines: usize) {
-    let mut child = Command::from(common::command())
-        .args(args)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = common::command().args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let whole = |path: PathBuf| {
         let text = std::fs::read(path.join(".journal/facts")).unwrap_or_default();
         text.iter().filter(|byte| **byte == b'\n').count()

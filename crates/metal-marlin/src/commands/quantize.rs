@@ -121,7 +121,7 @@ impl Quantize {
                 !stop.load(Ordering::Relaxed)
             };
             let out = (self.out.as_path(), self.restart);
-            marlin_quant::calibrate(&source, recipe, calibration, out, &side_files, &mut go_on)
+            anyhow::Ok(marlin_quant::calibrate(&source, recipe, calibration, out, &side_files, &mut go_on)?)
         })??;
         bar.finish_and_clear();
         Ok(Outcome { report, seconds: start.elapsed().as_secs_f64(), speed: Some(speed) })
