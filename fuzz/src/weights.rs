@@ -137,7 +137,8 @@ fn file(reader: &Reader, data: &[u8]) -> Option<(&'static str, Vec<u8>)> {
     Some((config, file))
 }
 
-/// The bytes that stand for the tensors of `weight` in `model`; `None` if a tensor is too large for them.
+/// The bytes that stand for the tensors of `weight` in `model`; `None` if a tensor is too large for them, or if
+/// there are fewer than two.
 pub fn describe(reader: &Reader, model: &Safetensors, weight: &str) -> Option<Vec<u8>> {
     let (mut head, mut data) = (vec![0], Vec::new());
     for suffix in reader.suffixes {
@@ -151,5 +152,7 @@ pub fn describe(reader: &Reader, model: &Safetensors, weight: &str) -> Option<Ve
         head.extend(sizes.collect::<Result<Vec<u8>, _>>().ok()?);
         data.extend_from_slice(&tensor.data);
     }
-    Some([head, data].concat())
+    let several =
+        reader.suffixes.iter().filter(|suffix| model.tensors().find(&format!("{weight}{suffix}")).is_some());
+    (several.count() > 1).then(|| [head, data].concat())
 }

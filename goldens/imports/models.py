@@ -1,6 +1,6 @@
-"""Whole models as other programs quantize them: `../llama-gptq` with activation order, `../glm4-moe-lite-mlx` with
-stacks. The weights are those of `../llama` and `../glm4-moe-lite`; the logits are transformers' (f32, eager
-attention) for what the owners' code makes of the quantized weights.
+"""Whole models as other programs quantize them: `../llama-gptq` with activation order, `../glm4-moe-lite-mlx`
+with stacks. The weights are those of `../llama` and `../glm4-moe-lite`; the logits are what transformers (in
+f32, eager attention) computes from the values that the owners' code makes of the quantized weights.
 
     python models.py --sources DIR
 """
@@ -52,7 +52,7 @@ def write(name, config, tensors, dense, prompts):
 
 
 def llama_gptq(sources):
-    """Every linear in 4 bits, groups of 32, activation order; q and k share theirs, as their Hessian is one."""
+    """Every linear in 4 bits, groups of 32, activation order; q and k share theirs, of one Hessian."""
     linear, revert = gptq.kernel(sources)
     config, weights, prompts = read("llama")
     tensors, dense = {}, {}
