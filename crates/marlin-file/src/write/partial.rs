@@ -50,6 +50,8 @@ impl Partial {
         let parent = parent(target);
         fs::create_dir_all(parent).map_err(|source| Error::io("create", parent, source))?;
         let prefix = format!(".{name}.partial-");
+        // Before there is anything that its end would remove: a living run of this process has the same name.
+        let abandoned = abandoned(target, parent, &prefix)?;
         let mut partial = Partial {
             target: target.to_owned(),
             dir: parent.join(format!("{prefix}{}", std::process::id())),
@@ -58,7 +60,7 @@ impl Partial {
             journal: None,
             leftovers: Vec::new(),
         };
-        for (dir, lock) in abandoned(target, parent, &prefix)? {
+        for (dir, lock) in abandoned {
             if let Some(journal) = Journal::find(&dir)?.filter(|_| !restart) {
                 journal.check(&dir, run.as_ref())?;
                 (partial.dir, partial._lock, partial.journal) = (dir, lock, Some(journal));
