@@ -14,6 +14,7 @@
 //! because the factor that libraries have is lower triangular.
 
 use faer::Mat;
+use marlin_format::{Format, Layout};
 use rayon::prelude::*;
 
 use crate::{Gram, cholesky};
@@ -46,6 +47,17 @@ pub struct Damping {
     pub share: f64,
     /// The order of the columns.
     pub order: ColumnOrder,
+}
+
+impl Damping {
+    /// With the order that suits the format: a 2:4 sparse one loses least if fours stay together.
+    pub fn of(format: &dyn Format) -> Damping {
+        let order = match format.layout() {
+            Layout::Grouped { sparse: true, .. } => ColumnOrder::Fours,
+            _ => ColumnOrder::Activation,
+        };
+        Damping { order, ..Damping::default() }
+    }
 }
 
 impl Default for Damping {

@@ -9,7 +9,7 @@ use crate::{Compensated, Damping, Error, Gram, Hessian, Rounded, gptq, report::M
 /// one after the other.
 #[derive(Debug, Default)]
 pub(crate) struct Solver {
-    last: Option<(usize, Hessian)>,
+    last: Option<((usize, Damping), Hessian)>,
 }
 
 impl Solver {
@@ -27,10 +27,11 @@ impl Solver {
     ) -> Result<(Rounded, Option<Measured>), Error> {
         let Some((one, others)) = grams.split_first() else { return Ok((task.round(source)?, None)) };
         let weight = source.weight(&task.name)?;
-        if self.last.as_ref().is_none_or(|(last, _)| *last != first) {
+        let input = (first, Damping::of(task.format));
+        if self.last.as_ref().is_none_or(|(last, _)| *last != input) {
             let mut sum = one.clone();
             others.iter().for_each(|gram| sum.merge(gram));
-            self.last = Some((first, Hessian::new(&sum, Damping::default())));
+            self.last = Some((input, Hessian::new(&sum, input.1)));
         }
         let (_, hessian) = self.last.as_ref().expect("set above");
         let compensated = gptq(&weight, task.format, hessian, ScaleSearch::default());

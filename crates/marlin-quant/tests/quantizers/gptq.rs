@@ -193,19 +193,19 @@ fn outputs_are_better_than_rounded_at_four_bits_and_fewer() {
         let importance = gram.importance();
         let how = Rounding { importance: importance.as_deref(), ..Rounding::default() };
         let weighted = round(&source, format, how).unwrap();
-        for order in ORDERS {
+        let [plain, weighted] = [&plain, &weighted].map(|it| gram.loss(&source, &it.weight));
+        assert!(weighted < plain, "{}: weighted {weighted}, plain {plain}", format.name());
+        let losses = ORDERS.map(|order| {
             let hessian = Hessian::new(&gram, Damping { order, ..Damping::default() });
-            let chosen = gptq(&source, format, &hessian, ScaleSearch::Grid).unwrap();
-            let [plain, weighted, chosen] =
-                [&plain, &weighted, &chosen.rounded].map(|it| gram.loss(&source, &it.weight));
-            println!(
-                "{:14} {order:?}: plain {plain:.4e} weighted {weighted:.4e} gptq {chosen:.4e}",
-                format.name()
-            );
-            assert!(weighted < plain, "{}: weighted {weighted}, plain {plain}", format.name());
+            gram.loss(&source, &gptq(&source, format, &hessian, ScaleSearch::Grid).unwrap().rounded.weight)
+        });
+        println!("{:14} plain {plain:.1}, weighted {weighted:.1}, {ORDERS:?} {losses:.1?}", format.name());
+        for (order, loss) in ORDERS.into_iter().zip(losses) {
             // Half of the columns left out are more than rounding can make up for.
             let share = if is_sparse(format) { 0.8 } else { 0.5 };
-            assert!(chosen < share * weighted, "{}: gptq {chosen}, weighted {weighted}", format.name());
+            assert!(loss < share * weighted, "{} {order:?}: {loss}, weighted {weighted}", format.name());
+            let best = order == Damping::of(format).order;
+            assert_eq!(best, loss == losses.into_iter().fold(f64::INFINITY, f64::min), "{losses:?}");
         }
         tried += 1;
     }
