@@ -137,8 +137,8 @@ fn file(reader: &Reader, data: &[u8]) -> Option<(&'static str, Vec<u8>)> {
     Some((config, file))
 }
 
-/// The bytes that stand for the tensors of `weight` in `model`; `None` if a tensor is too large for them, or if
-/// there are fewer than two.
+/// The bytes that stand for the tensors of `weight` in `model`; `None` if a tensor is too large for them, or
+/// if there are fewer than two.
 pub fn describe(reader: &Reader, model: &Safetensors, weight: &str) -> Option<Vec<u8>> {
     let (mut head, mut data) = (vec![0], Vec::new());
     for suffix in reader.suffixes {

@@ -200,7 +200,8 @@ impl Row<'_> {
             }
         }
     }
-    /// Marks those of the columns `four`, the `i`-th to be rounded and those after, that SparseGPT leaves out.
+
+    /// Marks those of the columns `four`, the `i`th to be rounded and those after, that SparseGPT leaves out.
     fn leave_out(&mut self, i: usize, four: &[usize], diagonal: &[f32], width: usize) {
         let factor = |row: usize, column: usize| diagonal[(i + row) * width + i + column];
         // x R = E R, solved from the left.

@@ -34,7 +34,7 @@ pub enum ColumnOrder {
     /// to groups in natural order, so what is stored does not know of it.
     #[default]
     Activation,
-    /// As [`ColumnOrder::Activation`], but each four columns in one go, the four with the largest input first.
+    /// As [`ColumnOrder::Activation`], but each four columns in one go, those with the largest input first.
     /// For 2:4 sparse formats: which two of four are kept is then chosen when their turn comes.
     Fours,
 }
