@@ -51,7 +51,7 @@ fn read_speeds(weight: &Weight) -> (f64, Option<f64>) {
 fn row(format: &'static dyn Format, values: &[f32]) -> String {
     let layout = format.layout();
     let squares: f64 = values.iter().map(|value| f64::from(*value).powi(2)).sum();
-    let mut line = format!("{:<13}{:>8.4}", format.name(), layout.bits_per_weight());
+    let mut line = format!("{:<18}{:>8.4}", format.name(), layout.bits_per_weight());
     let mut encoded = None;
     for search in [ScaleSearch::Absmax, ScaleSearch::Grid] {
         let how = Rounding { search, importance: None };
@@ -66,10 +66,15 @@ fn row(format: &'static dyn Format, values: &[f32]) -> String {
         line += &format!("{:>10.6}{speed:>8.0}", error / squares);
         encoded = Some(weight);
     }
-    let zeros = || vec![0; ROWS * layout.code_bytes(COLS)].into();
+    let zeros = |row: usize| vec![0; ROWS * row].into();
     let weight = match encoded {
         Some(weight) => weight,
-        None => Weight::new(format, ROWS, COLS, Parts::codes_only(zeros())).expect("lengths of the layout"),
+        None => {
+            let codes = Parts::codes_only(zeros(layout.code_bytes(COLS)));
+            let codebook = format.codebook().into();
+            let parts = Parts { scales: zeros(layout.scale_bytes(COLS)), codebook, ..codes };
+            Weight::new(format, ROWS, COLS, parts).expect("lengths of the layout")
+        }
     };
     let (decode, unpack) = read_speeds(&weight.slice_rows(0..TIMED_ROWS));
     line + &format!("{decode:>9.0}{:>9}", unpack.map_or(String::new(), |speed| format!("{speed:.0}")))
@@ -78,7 +83,7 @@ fn row(format: &'static dyn Format, values: &[f32]) -> String {
 fn main() {
     let values = gaussian(ROWS * COLS);
     println!(
-        "{:<13}{:>8}{:>18}{:>18}{:>18}",
+        "{:<18}{:>8}{:>18}{:>18}{:>18}",
         "", "bits", "absmax    M/s", "search    M/s", "decode   unpack"
     );
     for format in FORMATS {
