@@ -3,6 +3,7 @@
 mod build;
 mod checkpoint;
 mod config;
+mod continued;
 mod disk_full;
 mod gguf;
 mod imports;
