@@ -11,12 +11,15 @@
 #![forbid(unsafe_code)]
 
 mod allocate;
+mod budget;
 mod calibrate;
 mod cholesky;
+mod codes;
 mod error;
 mod gptq;
 mod gram;
 mod hessian;
+mod page;
 mod quantize;
 mod recipe;
 mod report;
@@ -26,6 +29,7 @@ mod streams;
 mod tasks;
 
 pub use allocate::{Allocation, Cost, allocate, together};
+pub use budget::Budget;
 pub use calibrate::{Calibration, MakePlayer, Speed, calibrate};
 pub use error::Error;
 pub use gptq::{Compensated, gptq};

@@ -8,12 +8,15 @@ use marlin_file::{ModelWriter, Options, Partial, Planned};
 use marlin_model::Source;
 
 use crate::{
-    Error, Recipe, Report,
+    Budget, Error, Recipe, Report,
+    page::page,
     tasks::{self, Task},
 };
 
 /// The file in the directory that holds the report.
 pub const REPORT_NAME: &str = "marlin-report.json";
+/// The same as a page for people.
+pub const PAGE_NAME: &str = "report.html";
 
 /// What a run tells while it works.
 #[derive(Clone, Copy, Debug)]
@@ -39,26 +42,43 @@ pub enum Event<'a> {
 }
 
 /// Quantizes `source` by `recipe` into the new directory that `partial` becomes, with `side_files`
-/// (tokenizer, chat template) beside the tensors. `go_on` is told of every tensor and may stop the run
-/// by `false`.
+/// (tokenizer, chat template) beside the tensors. With a budget the formats are chosen for it, by the
+/// errors of the weights: a tensor's loss is its relative error times its share of the weights. `go_on`
+/// is told of every tensor and may stop the run by `false`.
 ///
 /// # Errors
 /// [`Error`] in all its variants; nothing is left behind then.
 pub fn quantize(
     source: &Source,
-    recipe: &Recipe,
+    (recipe, budget): (&Recipe, Option<&Budget>),
     partial: Partial,
     side_files: &[(&str, Vec<u8>)],
     mut go_on: impl FnMut(Event<'_>) -> bool,
 ) -> Result<Report, Error> {
-    let tasks = tasks::tasks(source, recipe)?;
+    for leftover in partial.leftovers() {
+        go_on(Event::Leftover(leftover));
+    }
+    let mut tasks = tasks::tasks(source, recipe)?;
+    let weights: u64 = tasks.iter().map(Task::weights).sum();
+    let (mut done, mut total) = (0, weights);
+    if let Some(budget) = budget {
+        total += weights;
+        let mut losses = Vec::new();
+        for at in Budget::units(&tasks) {
+            let task = &tasks[at];
+            if !go_on(Event::Work { done, total, next: &task.name }) {
+                return Err(Error::Stopped { done: 0, total: tasks.len() });
+            }
+            losses.push(budget.weight_losses(source, task)?);
+            source.release(&task.name);
+            done += task.weights();
+        }
+        budget.choose(&mut tasks, &losses)?;
+        done = weights;
+    }
     let planned: Vec<Planned> = tasks.iter().map(Task::planned).collect();
     let options = Options { config: Some(tasks::config(source)), ..Options::default() };
     let mut writer = ModelWriter::within(partial, &planned, options)?;
-    for leftover in writer.leftovers() {
-        go_on(Event::Leftover(leftover));
-    }
-    let (mut done, total) = (0, tasks.iter().map(Task::weights).sum());
     let mut reports = Vec::with_capacity(tasks.len());
     for task in &tasks {
         if !go_on(Event::Work { done, total, next: &task.name }) {
@@ -86,6 +106,7 @@ pub(crate) fn finish(
     }
     let json = serde_json::to_vec_pretty(&report).expect("a report has only strings as keys");
     writer.write_side_file(REPORT_NAME, &json)?;
+    writer.write_side_file(PAGE_NAME, page(&report).as_bytes())?;
     writer.finish()?;
     Ok(report)
 }

@@ -15,6 +15,12 @@ pub struct Recipe {
 }
 
 impl Recipe {
+    /// What decides the result, in words.
+    pub(crate) fn describe(&self) -> String {
+        let (linear, embed, head) = (self.linear.name(), self.embed.name(), self.head.name());
+        format!("linear {linear}, embed {embed}, head {head}")
+    }
+
     /// The format of a tensor with this role; `None` to keep it as it is.
     pub fn format(&self, role: Role) -> Option<&'static dyn Format> {
         match role {

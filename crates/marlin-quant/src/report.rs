@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct TensorReport {
     /// Its name.
     pub name: String,
+    /// What it is for.
+    pub role: String,
     /// The format's name.
     pub format: String,
     /// Rows; 1 for a vector.
@@ -18,6 +20,9 @@ pub struct TensorReport {
     pub len_bytes: u64,
     /// `||W - Q||^2 / ||W||^2`; `None` for tensors that kept their precision.
     pub relative_mse: Option<f64>,
+    /// Uses of each code, for codes of 4 bits at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codes: Vec<u64>,
     /// What calibration measured; `None` for a tensor without, or a run without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured: Option<Measured>,
@@ -96,11 +101,20 @@ pub struct FormatRow {
     pub mean_relative_error: Option<f64>,
     /// The tensor with the largest relative error, and that error.
     pub worst: Option<(String, f64)>,
+    /// Uses of each code, for codes of 4 bits at most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub codes: Vec<u64>,
 }
 
 impl Report {
     /// Sums up `tensors`, which `source` became.
     pub(crate) fn new(source: &Source, tensors: Vec<TensorReport>) -> Report {
+        let name = source.checkpoint().tensors().source().to_owned();
+        Report::of(name, tensors, source.left_out().to_vec())
+    }
+
+    /// Sums up the tensors of what is called `source`.
+    pub(crate) fn of(source: String, tensors: Vec<TensorReport>, left_out: Vec<String>) -> Report {
         let weights: u64 = tensors.iter().map(TensorReport::weights).sum();
         let len_bytes: u64 = tensors.iter().map(|tensor| tensor.len_bytes).sum();
         let ratio = |bytes: u64| (weights * bytes) as f64 / len_bytes.max(1) as f64;
@@ -112,8 +126,8 @@ impl Report {
         }
         let formats = names.iter().map(|name| FormatRow::new(name, &tensors)).collect();
         Report {
-            source: source.checkpoint().tensors().source().to_owned(),
-            left_out: source.left_out().to_vec(),
+            source,
+            left_out,
             weights,
             len_bytes,
             bits_per_weight: bits(len_bytes, weights),
@@ -145,6 +159,10 @@ impl FormatRow {
             rows.iter().filter_map(|row| Some((row.name.as_str(), row.relative_error()?))).collect();
         let worst = errors.iter().max_by(|a, b| a.1.total_cmp(&b.1));
         let weights = rows.iter().map(|row| row.weights()).sum();
+        let mut codes = vec![0; rows.iter().map(|row| row.codes.len()).max().unwrap_or(0)];
+        for row in &rows {
+            codes.iter_mut().zip(&row.codes).for_each(|(sum, count)| *sum += count);
+        }
         let sum: f64 = errors.iter().map(|(_, error)| error).sum();
         FormatRow {
             format: format.to_owned(),
@@ -153,6 +171,7 @@ impl FormatRow {
             bits_per_weight: bits(rows.iter().map(|row| row.len_bytes).sum(), weights),
             mean_relative_error: (!errors.is_empty()).then(|| sum / errors.len() as f64),
             worst: worst.map(|(name, error)| ((*name).to_owned(), *error)),
+            codes,
         }
     }
 }

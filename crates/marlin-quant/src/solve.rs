@@ -36,27 +36,28 @@ impl Solver {
         let (_, hessian) = self.last.as_ref().expect("set above");
         let compensated = gptq(&weight, task.format, hessian, ScaleSearch::default());
         let Compensated { rounded, fallback } = compensated.map_err(|source| task.error(source))?;
+        let total = energy(&weight, grams);
         let measured = Measured {
             rows: grams.iter().map(Gram::tokens).max().unwrap_or(0),
-            relative_output_mse: relative_loss(&weight, &rounded.weight, grams),
+            relative_output_mse: (total > 0.0).then(|| loss(&weight, &rounded.weight, grams) / total),
             fallback: fallback.map(|fallback| fallback.to_string()),
         };
         Ok((rounded, Some(measured)))
     }
 }
 
-/// `sum ||(W - Q) x||^2 / sum ||W x||^2` over the inputs of all Gram matrices, each with its part of the
-/// rows; `None` where nothing came out.
-pub(crate) fn relative_loss(weight: &Weight, quantized: &Weight, grams: &[Gram]) -> Option<f64> {
-    let rows = weight.rows() / grams.len();
-    let (mut loss, mut total) = (0.0, 0.0);
-    for (at, gram) in grams.iter().enumerate() {
-        let part = at * rows..(at + 1) * rows;
-        let weight = weight.slice_rows(part.clone());
-        let zeros = vec![0.0; rows * weight.cols()];
-        let nothing = Weight::from_f32(rows, weight.cols(), &zeros).ok()?;
-        loss += gram.loss(&weight, &quantized.slice_rows(part));
-        total += gram.loss(&weight, &nothing);
-    }
-    (total > 0.0).then(|| loss / total)
+/// `sum ||(W - Q) x||^2` over the inputs of all Gram matrices, each with its part of the rows.
+pub(crate) fn loss(weight: &Weight, quantized: &Weight, grams: &[Gram]) -> f64 {
+    let rows = weight.rows() / grams.len().max(1);
+    let part = |at: usize| at * rows..(at + 1) * rows;
+    let of =
+        |(at, gram): (usize, &Gram)| gram.loss(&weight.slice_rows(part(at)), &quantized.slice_rows(part(at)));
+    grams.iter().enumerate().map(of).sum()
+}
+
+/// `sum ||W x||^2`, likewise.
+pub(crate) fn energy(weight: &Weight, grams: &[Gram]) -> f64 {
+    let (rows, cols) = (weight.rows(), weight.cols());
+    let zeros = Weight::from_f32(rows, cols, &vec![0.0; rows * cols]).expect("as many zeros as values");
+    loss(weight, &zeros, grams)
 }

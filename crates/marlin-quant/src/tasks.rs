@@ -2,15 +2,16 @@
 
 use marlin_file::{Content, Dtype, ModelWriter, Planned};
 use marlin_format::{Format, Rounding};
-use marlin_model::{Source, Tensors};
+use marlin_model::{Role, Source, Tensors};
 use serde_json::Value;
 
-use crate::{Error, Recipe, Rounded, TensorReport, report::Measured, round};
+use crate::{Error, Recipe, Rounded, TensorReport, codes::code_counts, report::Measured, round};
 
 /// What happens to one tensor.
 #[derive(Clone, Debug)]
 pub(crate) struct Task {
     pub name: String,
+    pub role: Role,
     pub format: &'static dyn Format,
     /// Whether the recipe chose the format, rather than keeping the precision there is.
     pub chosen: bool,
@@ -25,12 +26,13 @@ pub(crate) struct Task {
 pub(crate) fn tasks(source: &Source, recipe: &Recipe) -> Result<Vec<Task>, Error> {
     let task = |name: &str| {
         let (rows, cols) = source.shape(name)?;
-        let chosen = recipe.format(source.role(name)?);
+        let role = source.role(name)?;
+        let chosen = recipe.format(role);
         let format = match chosen {
             Some(format) => format,
             None => kept(source.weight(name)?.format()),
         };
-        Ok(Task { name: name.to_owned(), format, chosen: chosen.is_some(), rows, cols })
+        Ok(Task { name: name.to_owned(), role, format, chosen: chosen.is_some(), rows, cols })
     };
     source.names().map(task).collect()
 }
@@ -62,6 +64,11 @@ impl Task {
     /// Whether the tensor becomes a matrix of codes.
     pub fn is_quantized(&self) -> bool {
         Dtype::of_dense_format(self.format.name()).is_none()
+    }
+
+    /// Bytes in the file.
+    pub fn len_bytes(&self) -> u64 {
+        self.planned().content.len_bytes().unwrap_or(0) as u64
     }
 
     /// As the writer wants it announced.
@@ -113,12 +120,25 @@ impl Task {
         }
         Ok(TensorReport {
             name: self.name.clone(),
+            role: role_name(self.role).to_owned(),
             format: self.format.name().to_owned(),
             rows: self.rows,
             cols: self.cols,
-            len_bytes: self.planned().content.len_bytes().unwrap_or(0) as u64,
+            len_bytes: self.len_bytes(),
             relative_mse: self.chosen.then(|| rounded.error.relative()),
+            codes: code_counts(&rounded.weight),
             measured,
         })
+    }
+}
+
+/// What reports call a role.
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Embedding => "embedding",
+        Role::Head => "head",
+        Role::Router => "router",
+        Role::Linear => "linear",
+        Role::Vector => "norm or bias",
     }
 }

@@ -51,11 +51,16 @@ impl ExpertInputs {
         Ok(ExpertInputs { x, experts, weights, bank, shared, first, hidden, routing })
     }
 
-    /// Gathers from a batch played up to the step.
+    /// Gathers from a batch played up to the step; each row counts by its `importance`, or all alike.
     ///
     /// # Errors
     /// [`Error::Kernel`].
-    pub fn gather(&mut self, player: &mut dyn Player, grams: &mut [Gram]) -> Result<(), Error> {
+    pub fn gather(
+        &mut self,
+        player: &mut dyn Player,
+        importance: Option<&[f32]>,
+        grams: &mut [Gram],
+    ) -> Result<(), Error> {
         let x = columns(player, &self.x)?;
         let chosen = columns(player, &self.experts)?;
         let weights = columns(player, &self.weights)?;
@@ -76,9 +81,10 @@ impl ExpertInputs {
                 list.iter().flat_map(|(row, _)| &x[row * width..][..width]).copied().collect();
             let hidden = self.play(expert, list.len(), &rows)?;
             let first = self.first + 2 * expert;
-            let importance: Vec<f32> = list.iter().map(|(_, weight)| weight * weight).collect();
-            grams[first].add(&rows, Some(&importance));
-            grams[first + 1].add(&hidden, Some(&importance));
+            let of_row = |row: usize| importance.map_or(1.0, |importance| importance[row]);
+            let counts: Vec<f32> = list.iter().map(|(row, weight)| weight * weight * of_row(*row)).collect();
+            grams[first].add(&rows, Some(&counts));
+            grams[first + 1].add(&hidden, Some(&counts));
         }
         Ok(())
     }

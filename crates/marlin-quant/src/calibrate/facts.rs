@@ -5,25 +5,21 @@ use marlin_model::Source;
 use serde_json::{Map, Value, json};
 
 use super::Calibration;
-use crate::tasks::Task;
+use crate::{Budget, Recipe};
 
 /// Bytes of each end of a tensor that tell checkpoints apart.
 const SAMPLE_BYTES: usize = 4096;
 
 /// The facts of a run, by the names that users see when two runs differ.
-pub(super) fn facts(source: &Source, tasks: &[Task], calibration: &Calibration<'_>) -> Map<String, Value> {
-    let mut formats = Hash::default();
-    for task in tasks {
-        formats.add(task.name.as_bytes());
-        formats.add(task.format.name().as_bytes());
-    }
+pub(super) fn facts(source: &Source, recipe: &Recipe, calibration: &Calibration<'_>) -> Map<String, Value> {
+    let formats = calibration.budget.as_ref().map_or_else(|| recipe.describe(), Budget::describe);
     let mut text = Hash::default();
     calibration.tokens.iter().for_each(|token| text.add(&token.to_le_bytes()));
     let facts = [
         ("program version", json!(env!("CARGO_PKG_VERSION"))),
         ("source", json!(fingerprint(source).to_string())),
         ("options", json!(calibration.options)),
-        ("formats", json!(formats.to_string())),
+        ("formats", json!(formats)),
         ("tokens of text", json!(calibration.tokens.len())),
         ("text", json!(text.to_string())),
     ];

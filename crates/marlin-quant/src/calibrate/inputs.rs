@@ -93,11 +93,12 @@ impl Inputs {
         self.taps.is_empty()
     }
 
-    /// Plays a batch that has begun as far as needed and gathers on the way.
+    /// Plays a batch that has begun as far as needed and gathers on the way; each row counts by its
+    /// `importance`, or all alike.
     ///
     /// # Errors
     /// [`Error::Kernel`].
-    pub fn gather(&mut self, player: &mut dyn Player) -> Result<(), Error> {
+    pub fn gather(&mut self, player: &mut dyn Player, importance: Option<&[f32]>) -> Result<(), Error> {
         let mut next = 0;
         for tap in &mut self.taps {
             player.run(next..tap.step)?;
@@ -109,10 +110,10 @@ impl Inputs {
                     for head in 0..x.heads {
                         let start = x.start + head * x.stride;
                         let rows = values.chunks_exact(width).flat_map(|row| &row[start..][..x.width]);
-                        self.grams[*first + head].add(&rows.copied().collect::<Vec<f32>>(), None);
+                        self.grams[*first + head].add(&rows.copied().collect::<Vec<f32>>(), importance);
                     }
                 }
-                Input::Experts(experts) => experts.gather(player, &mut self.grams)?,
+                Input::Experts(experts) => experts.gather(player, importance, &mut self.grams)?,
             }
         }
         Ok(())

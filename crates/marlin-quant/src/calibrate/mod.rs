@@ -16,34 +16,28 @@
 mod experts;
 mod facts;
 mod inputs;
+mod play;
 mod stages;
 mod stream;
+mod survey;
 mod text;
 
-use std::{
-    collections::{HashMap, HashSet},
-    path::Path,
-    time::Instant,
-};
+use std::{collections::HashMap, path::Path, time::Instant};
 
 use marlin_file::{ModelWriter, Options, Partial, Planned};
-use marlin_format::Weight;
-use marlin_kernel::{
-    Player,
-    plan::{BufferId, Plan, WeightId},
-};
+use marlin_kernel::{Player, plan::Plan};
 use marlin_model::Source;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    CalibrationReport, Error, Event, Recipe, Report, RoutingReport, TensorReport,
+    Budget, CalibrationReport, Error, Event, Recipe, Report, RoutingReport, TensorReport,
     quantize::finish,
     solve::Solver,
     tasks::{self, Task},
 };
-use inputs::Inputs;
+use play::Playback;
 use stages::{Stage, stages};
-use stream::{StreamReader, StreamWriter};
+use survey::Survey;
 use text::Text;
 
 /// Makes a player of a plan, with caches for so many tokens.
@@ -56,6 +50,8 @@ pub struct Calibration<'a> {
     pub tokens: Vec<u32>,
     /// Tokens of a window, each played from an empty cache.
     pub window: usize,
+    /// The size that formats are chosen for, instead of those of the recipe.
+    pub budget: Option<Budget>,
     /// Everything else that decides the result, in words: an interrupted run is continued by one of
     /// the same options only.
     pub options: String,
@@ -97,34 +93,41 @@ pub fn calibrate(
         return Err(Error::Text { tokens: tokens.len(), window });
     }
     let plan = marlin_model::build(source)?.plan;
-    let tasks = tasks::tasks(source, recipe)?;
+    let mut tasks = tasks::tasks(source, recipe)?;
     let (stages, stream) = stages(&plan, &tasks)?;
-    let partial = Partial::open(out, Some(facts::facts(source, &tasks, &calibration)), restart)?;
+    let mut partial = Partial::open(out, Some(facts::facts(source, recipe, &calibration)), restart)?;
+    for leftover in partial.leftovers() {
+        go_on(Event::Leftover(leftover));
+    }
+    let passes = 1 + usize::from(calibration.budget.is_some());
+    if !partial.notes().is_empty() {
+        go_on(Event::Continued { done: partial.notes().len(), stages: passes * stages.len() });
+    }
+    let text = Text::new(tokens, window);
+    let weights: u64 = tasks.iter().map(Task::weights).sum();
+    let total = passes as u64 * weights;
+    let mut work = Work { done: 0, total, stages: (0, stages.len()), go_on };
+    let mut playback = Playback { stream, text, make: calibration.player, speed: Speed::default() };
+    if let Some(budget) = &calibration.budget {
+        let survey = Survey { source, plan: &plan, tasks: &tasks, stages: &stages, budget };
+        let losses = survey.run(&mut partial, &mut playback, &mut work)?;
+        budget.choose(&mut tasks, &losses)?;
+    }
     let planned: Vec<Planned> = tasks.iter().map(Task::planned).collect();
     let options = Options { config: Some(tasks::config(source)), ..Options::default() };
     let writer = ModelWriter::within(partial, &planned, options)?;
     let done = writer.notes().map(|note| Done::deserialize(note).map_err(Error::Note));
     let mut done = done.collect::<Result<Vec<Done>, Error>>()?;
-    for leftover in writer.leftovers() {
-        go_on(Event::Leftover(leftover));
-    }
-    if !done.is_empty() {
-        go_on(Event::Continued { done: done.len(), stages: stages.len() });
-    }
-    let text = Text::new(tokens, window);
-    let total = tasks.iter().map(Task::weights).sum();
-    let before = stages[..done.len()].iter().flat_map(|stage| &stage.tasks);
-    let weights = before.map(|at| tasks[*at].weights()).sum();
-    let (make, speed) = (calibration.player, Speed::default());
-    let mut run = Run { source, plan: &plan, tasks: &tasks, stream, text, make, writer, speed };
-    let mut work = Work { done: weights, total, stages: (done.len(), stages.len()), go_on };
+    let mut run = Run { source, plan: &plan, tasks: &tasks, playback, writer };
+    let before = stages.iter().take(done.len()).flat_map(|stage| &stage.tasks);
+    work.done += before.map(|at| tasks[*at].weights()).sum::<u64>();
     for at in done.len()..stages.len() {
-        work.stages = (at, stages.len());
+        work.stages.0 = at;
         done.push(run.stage(&stages, at, &mut work)?);
     }
     (work.go_on)(Event::Work { done: total, total, next: "" });
-    let Run { writer, speed, .. } = run;
-    Ok((finish(writer, side_files, report(source, &tasks, done, text))?, speed))
+    let Run { writer, playback, .. } = run;
+    Ok((finish(writer, side_files, report(source, &tasks, done, text))?, playback.speed))
 }
 
 /// What is noted of a stage that is done.
@@ -173,11 +176,8 @@ struct Run<'a, 'm> {
     source: &'a Source,
     plan: &'a Plan,
     tasks: &'a [Task],
-    stream: BufferId,
-    text: Text<'a>,
-    make: &'m mut MakePlayer<'m>,
+    playback: Playback<'a, 'm>,
     writer: ModelWriter,
-    speed: Speed,
 }
 
 impl Run<'_, '_> {
@@ -186,13 +186,18 @@ impl Run<'_, '_> {
         let stage = &stages[at];
         let weights = stage.tasks.iter().map(|at| self.tasks[*at].weights()).sum();
         let mut part = self.plan.part(stage.steps.clone())?;
-        let inputs = self.gather(&part, stage, at, &mut |share| work.tell(stage, weights, 2.0 * share))?;
+        let before = at.checked_sub(1).map(|at| self.writer.scratch(&format!("stream-{at}")));
+        let wanted = stage.quantized(self.tasks, &part);
+        let inputs = self.playback.gather(
+            &part,
+            |id| wanted.contains(&id),
+            before.as_deref(),
+            false,
+            &mut |share| work.tell(stage, weights, 2.0 * share),
+        )?;
         let start = Instant::now();
         let (mut tensors, mut coded, mut solver) = (Vec::new(), 0, Solver::default());
-        let ids = stage.tasks.iter().map(|at| (&self.tasks[*at], weight_id(&part, &self.tasks[*at].name)));
-        let mut in_order: Vec<(&Task, Option<WeightId>)> = ids.collect();
-        in_order.sort_by_key(|(_, id)| id.map(|id| inputs.of(id).0));
-        for (task, id) in in_order {
+        for (task, id) in stage.in_order(self.tasks, &part, &inputs) {
             work.tell(stage, weights, 2.0 + coded as f64 / weights.max(1) as f64)?;
             let grams = id.map_or((0, &[][..]), |id| inputs.of(id));
             let (rounded, measured) = solver.solve(self.source, task, grams)?;
@@ -204,97 +209,20 @@ impl Run<'_, '_> {
             self.source.release(&task.name);
         }
         let routing = inputs.routing();
-        self.speed.quantized += coded;
-        self.speed.quantized_seconds += start.elapsed().as_secs_f64();
+        self.playback.speed.quantized += coded;
+        self.playback.speed.quantized_seconds += start.elapsed().as_secs_f64();
         if at + 1 < stages.len() {
-            self.advance(part, at, &mut |share| work.tell(stage, weights, 3.0 + share))?;
+            let after = self.writer.scratch(&format!("stream-{at}"));
+            let mut tell = |share| work.tell(stage, weights, 3.0 + share);
+            self.playback.advance(part, before.as_deref(), &after, &mut tell)?;
         }
         let done = Done { tensors, routing };
         self.writer.checkpoint(serde_json::to_value(&done).map_err(Error::Note)?)?;
-        if at > 0 {
+        if let Some(before) = before {
             // Nobody needs it any more; a failure to remove it is no failure of the run.
-            let _ = std::fs::remove_file(self.stream_path(at - 1));
+            let _ = std::fs::remove_file(before);
         }
         work.done += weights;
         Ok(done)
     }
-
-    /// Plays stage `at` as it is, as far as needed to know what its products multiply.
-    fn gather(
-        &mut self,
-        part: &Plan,
-        stage: &Stage,
-        at: usize,
-        share_done: &mut dyn FnMut(f64) -> Result<(), Error>,
-    ) -> Result<Inputs, Error> {
-        let tasks = stage.tasks.iter().map(|at| &self.tasks[*at]).filter(|task| task.is_quantized());
-        let quantized: HashSet<&str> = tasks.map(|task| task.name.as_str()).collect();
-        let wanted = |id: WeightId| quantized.contains(part.weights[id.0 as usize].0.as_str());
-        let mut inputs = Inputs::new(part, wanted, self.make)?;
-        if !inputs.is_empty() {
-            let head = part.part(0..inputs.steps().max(1))?;
-            self.play(head, at, share_done, |player| inputs.gather(player))?;
-        }
-        Ok(inputs)
-    }
-
-    /// Plays stage `at` with its codes and keeps the residual stream it leaves.
-    fn advance(
-        &mut self,
-        part: Plan,
-        at: usize,
-        share_done: &mut dyn FnMut(f64) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let (stream, steps) = (self.stream, part.steps.len());
-        let mut out = StreamWriter::create(self.stream_path(at))?;
-        self.play(part, at, share_done, |player| {
-            player.run(0..steps)?;
-            Ok(out.push(&player.read(stream)?)?)
-        })?;
-        Ok(out.finish()?)
-    }
-
-    /// Begins every batch of the text on a player of `part`, the stream in its place, and calls `each`.
-    fn play(
-        &mut self,
-        part: Plan,
-        at: usize,
-        share_done: &mut dyn FnMut(f64) -> Result<(), Error>,
-        mut each: impl FnMut(&mut dyn Player) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let start = Instant::now();
-        let width = part.buffer(self.stream).width;
-        let mut before = match at {
-            0 => None,
-            at => Some(StreamReader::open(&self.stream_path(at - 1))?),
-        };
-        // Room for each window to end inside a page.
-        const MOST_PAGE: usize = 256;
-        let context = self.text.group() * self.text.window.next_multiple_of(MOST_PAGE);
-        let mut player = (self.make)(part, context).map_err(Error::Player)?;
-        let mut played = 0;
-        for batch in self.text.batches(player.page_size()) {
-            share_done(played as f64 / self.text.tokens.len() as f64)?;
-            player.begin(&batch)?;
-            if let Some(before) = &mut before {
-                player.write(self.stream, &before.next(batch.tokens.len() * width)?)?;
-            }
-            each(player.as_mut())?;
-            played += batch.tokens.len();
-        }
-        self.speed.played += played as u64;
-        self.speed.played_seconds += start.elapsed().as_secs_f64();
-        Ok(())
-    }
-
-    /// Where the stream behind stage `at` is.
-    fn stream_path(&self, at: usize) -> std::path::PathBuf {
-        self.writer.scratch(&format!("stream-{at}"))
-    }
-}
-
-/// The weight of a part that is the tensor `name`.
-fn weight_id(part: &Plan, name: &str) -> Option<WeightId> {
-    let named = |(label, weight): &(String, Weight)| label == name && weight.cols() > 0;
-    part.weights.iter().position(named).map(|at| WeightId(at as u32))
 }

@@ -1,9 +1,14 @@
 //! A model cut where only the residual stream passes: the embedding, each layer, the head.
 
-use std::{collections::HashMap, ops::Range};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+};
 
-use marlin_kernel::plan::{BufferId, Op, Plan};
+use marlin_format::Weight;
+use marlin_kernel::plan::{BufferId, Op, Plan, WeightId};
 
+use super::inputs::Inputs;
 use crate::{Error, tasks::Task};
 
 /// A piece of a model between two states of the residual stream.
@@ -15,6 +20,33 @@ pub(super) struct Stage {
     pub steps: Range<usize>,
     /// Its tensors, as indices of tasks. Those that no step names belong to the first stage.
     pub tasks: Vec<usize>,
+}
+
+impl Stage {
+    /// The weights of the stage's part that become codes.
+    pub fn quantized(&self, tasks: &[Task], part: &Plan) -> HashSet<WeightId> {
+        let tasks = self.tasks.iter().map(|at| &tasks[*at]).filter(|task| task.is_quantized());
+        tasks.filter_map(|task| weight_id(part, &task.name)).collect()
+    }
+
+    /// The stage's tasks with their weights, those that share an input one after the other.
+    pub fn in_order<'a>(
+        &self,
+        tasks: &'a [Task],
+        part: &Plan,
+        inputs: &Inputs,
+    ) -> Vec<(&'a Task, Option<WeightId>)> {
+        let tasks = self.tasks.iter().map(|at| &tasks[*at]);
+        let mut list: Vec<_> = tasks.map(|task| (task, weight_id(part, &task.name))).collect();
+        list.sort_by_key(|(_, id)| id.map(|id| inputs.of(id).0));
+        list
+    }
+}
+
+/// The weight of a part that is the tensor `name`.
+fn weight_id(part: &Plan, name: &str) -> Option<WeightId> {
+    let named = |(label, weight): &(String, Weight)| label == name && weight.cols() > 0;
+    part.weights.iter().position(named).map(|at| WeightId(at as u32))
 }
 
 /// The stages of a plan in order, at least an embedding and a head, and the buffer of the residual

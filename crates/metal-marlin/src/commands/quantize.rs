@@ -14,7 +14,7 @@ use marlin_file::{Checkpoint, Partial};
 use marlin_format::Format;
 use marlin_kernel::plan::Plan;
 use marlin_model::Source;
-use marlin_quant::{Calibration, Event, Recipe, Report, Speed};
+use marlin_quant::{Budget, Calibration, Event, Recipe, Report, Speed};
 use serde::Serialize;
 
 use crate::{
@@ -53,6 +53,15 @@ pub struct Quantize {
     /// Tokens of a window of the text.
     #[arg(long, default_value_t = 512, value_name = "TOKENS", requires = "calibrate")]
     pub calibrate_ctx: usize,
+    /// Choose a format for each tensor so that the model takes at most this many bits per weight, all
+    /// tensors counted, instead of --format, --embed and --head. By what the text shows with
+    /// --calibrate; without, by the weights' own error only.
+    #[arg(long, value_name = "BITS", value_parser = bits)]
+    pub bpw: Option<f64>,
+    /// Formats that --bpw chooses from.
+    #[arg(long, value_name = "FORMATS", value_delimiter = ',', value_parser = formats::writable)]
+    #[arg(requires = "bpw", default_value = "int2,int3,fp4,int4-g32,int8")]
+    pub candidates: Vec<&'static dyn Format>,
     /// Begin again where an interrupted run of another text, source or options could be continued.
     #[arg(long)]
     pub restart: bool,
@@ -74,6 +83,14 @@ pub struct Outcome {
     pub speed: Option<Speed>,
 }
 
+/// A positive number of bits.
+fn bits(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(bits) if bits > 0.0 && bits <= 32.0 => Ok(bits),
+        _ => Err("expected a number above 0, at most 32".to_owned()),
+    }
+}
+
 impl Quantize {
     /// Quantizes, showing progress.
     ///
@@ -84,11 +101,19 @@ impl Quantize {
         let model = hub::resolve(&self.model, output)?;
         let outcome = match &self.calibrate {
             Some(text) => self.calibrated(&model.path, text, &recipe, output)?,
-            None => quantize(&model.path, (&self.out, self.restart), &recipe, self.play.threads, output)?,
+            None => {
+                let out = (self.out.as_path(), self.restart);
+                quantize(&model.path, out, &recipe, self.budget().as_ref(), self.play.threads, output)?
+            }
         };
         let text = |outcome: &Outcome| format!("{}\nwrote {}", outcome_text(outcome), self.out.display());
         output.result(&outcome, text)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn budget(&self) -> Option<Budget> {
+        let candidates = self.candidates.clone();
+        self.bpw.map(|bits_per_weight| Budget { bits_per_weight, candidates })
     }
 
     fn calibrated(
@@ -112,7 +137,8 @@ impl Quantize {
             player::make(plan, &self.play, Purpose::Evaluate, context, output).map_err(Into::into)
         };
         let window = self.calibrate_ctx;
-        let calibration = Calibration { tokens, window, options, player: &mut make };
+        let budget = self.budget();
+        let calibration = Calibration { tokens, window, budget, options, player: &mut make };
         let bar = progress(&source, output)?;
         let stop = interrupt::flag()?;
         let (report, speed) = player::in_pool(self.play.threads, || {
@@ -158,6 +184,7 @@ pub fn quantize(
     model: &Path,
     (out, restart): (&Path, bool),
     recipe: &Recipe,
+    budget: Option<&Budget>,
     threads: Option<u16>,
     output: Output,
 ) -> anyhow::Result<Outcome> {
@@ -172,7 +199,7 @@ pub fn quantize(
             !stop.load(Ordering::Relaxed)
         };
         let partial = Partial::open(out, None, restart)?;
-        anyhow::Ok(marlin_quant::quantize(&source, recipe, partial, &side_files, go_on)?)
+        anyhow::Ok(marlin_quant::quantize(&source, (recipe, budget), partial, &side_files, go_on)?)
     })??;
     bar.finish_and_clear();
     Ok(Outcome { report, seconds: start.elapsed().as_secs_f64(), speed: None })
