@@ -71,6 +71,7 @@ pub static READERS: &[Reader] = &[
         configs: &[
             "{}",
             r#"{"quantization_config":{"config_groups":{"g":{"weights":{"num_bits":3,"group_size":32}}}}}"#,
+            r#"{"quantization_config":{"config_groups":{"g":{"weights":{"num_bits":0,"group_size":0}}}}}"#,
         ],
     },
     Reader { name: "int8", suffixes: &[".weight", ".weight_scale", ".weight_zero_point"], configs: &["{}"] },

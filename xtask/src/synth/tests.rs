@@ -48,8 +48,9 @@ fn the_shapes_are_those_of_the_published_model() {
 #[test]
 fn every_writable_format_makes_a_model_that_opens() {
     let dir = tempfile::tempdir().unwrap();
-    let written =
-        |format: &&&'static dyn marlin_format::Format| !matches!(format.layout(), Layout::Blocks { .. });
+    let written = |format: &&&'static dyn marlin_format::Format| {
+        !matches!(format.layout(), Layout::Blocks { .. } | Layout::Affine { .. })
+    };
     for format in FORMATS.iter().filter(written) {
         let out = dir.path().join(format.name());
         run(&arguments(&out, format.name())).unwrap();

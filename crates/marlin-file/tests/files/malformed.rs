@@ -150,6 +150,8 @@ fn compressed_tensors() {
     assert_eq!(index, ".weight_g_idx: group 9 of input 0, expected 0 to 2");
     let index = golden().set(".weight_g_idx", "I32", &[95], &[0; 380]).refused();
     assert_eq!(index, ".weight_g_idx: I32 [95], expected I32 [96]");
+    let groups = json!({"quantization_config": {"config_groups": {"g": {"weights": {"group_size": 0}}}}});
+    assert!(golden().config(groups).open().weight("w").is_ok(), "the scales say the groups");
     let zeros = golden().set(".weight_zero_point", "I32", &[2, 3], &[0; 24]).refused();
     assert_eq!(zeros, ".weight_zero_point: I32 [2, 3], expected I32 [1, 3] or I8 [5, 3]");
     let bytes = parts("compressed-tensors", "bytes").set(".weight_scale", "F32", &[4, 1], &[0; 16]).refused();

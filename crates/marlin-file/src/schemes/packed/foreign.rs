@@ -80,7 +80,10 @@ fn integer(stored: &Stored<'_>, packed: &TensorView, shape: (usize, usize)) -> R
         Some(tensor) => return Err(stored.error(GROUP_INDEX, describe(tensor), format!("I32 [{cols}]"))),
         None => None,
     };
-    let named = stored.quantization.of_groups("group_size").find(|group| cols.div_ceil(*group) == groups);
+    let named = stored
+        .quantization
+        .of_groups("group_size")
+        .find(|group| *group > 0 && cols.div_ceil(*group) == groups);
     let even = cols.is_multiple_of(groups).then_some(cols / groups);
     let group = named.or(even).ok_or_else(|| {
         stored.error(SCALE, describe(scale), format!("a number of groups that divides {cols} columns"))
