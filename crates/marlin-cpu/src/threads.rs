@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use marlin_kernel::{Error, attention, simd};
@@ -30,17 +31,23 @@ pub(crate) struct Scratch {
 /// Idle looks for work after which a thread lets others run.
 const PATIENCE: u32 = 256;
 
-/// Takes work handed out by other threads until `finished`.
+/// Time without work after which a thread stops waiting for it: the pool wakes it when there is some.
+const REST: Duration = Duration::from_millis(1);
+
+/// Takes work handed out by other threads until `finished`, or until there has been none for [`REST`]. It
+/// must not wait for `finished` alone: a thread can come here while it waits for a part of that very work,
+/// which then goes on only when this returns.
 fn serve(finished: &AtomicBool) {
-    let mut idle = 0;
+    let (mut idle, mut since) = (0, Instant::now());
     while !finished.load(Ordering::Acquire) {
         match rayon::yield_now() {
-            Some(rayon::Yield::Executed) => idle = 0,
+            Some(rayon::Yield::Executed) => (idle, since) = (0, Instant::now()),
             _ if idle < PATIENCE => {
                 idle += 1;
                 hint::spin_loop();
             }
-            _ => thread::yield_now(),
+            _ if since.elapsed() < REST => thread::yield_now(),
+            _ => return,
         }
     }
 }
@@ -142,5 +149,16 @@ impl Threads {
             let rows = values.par_chunks_exact_mut(width).enumerate();
             rows.with_min_len(together).for_each(|(at, row)| work(at, row));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_does_not_wait_for_work_that_waits_for_it() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        pool.broadcast(|_| serve(&AtomicBool::new(false)));
     }
 }
