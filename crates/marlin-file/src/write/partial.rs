@@ -50,29 +50,29 @@ impl Partial {
         let parent = parent(target);
         fs::create_dir_all(parent).map_err(|source| Error::io("create", parent, source))?;
         let prefix = format!(".{name}.partial-");
-        // Before there is anything that its end would remove: a living run of this process has the same name.
-        let abandoned = abandoned(target, parent, &prefix)?;
+        let mut leftovers = Vec::new();
+        for (dir, lock) in abandoned(target, parent, &prefix)? {
+            if let Some(journal) = Journal::find(&dir)?.filter(|_| !restart) {
+                journal.check(&dir, run.as_ref())?;
+                let (target, journal) = (target.to_owned(), Some(journal));
+                return Ok(Partial { target, dir, _lock: lock, published: false, journal, leftovers });
+            }
+            fs::remove_dir_all(&dir).map_err(|source| Error::io("remove", &dir, source))?;
+            leftovers.push(dir);
+        }
+        let dir = parent.join(format!("{prefix}{}", std::process::id()));
+        fs::create_dir(&dir).map_err(|source| Error::io("create", &dir, source))?;
+        // Only from here on is there a directory that an error may remove.
         let mut partial = Partial {
             target: target.to_owned(),
-            dir: parent.join(format!("{prefix}{}", std::process::id())),
+            dir,
             _lock: None,
             published: false,
             journal: None,
-            leftovers: Vec::new(),
+            leftovers,
         };
-        for (dir, lock) in abandoned {
-            if let Some(journal) = Journal::find(&dir)?.filter(|_| !restart) {
-                journal.check(&dir, run.as_ref())?;
-                (partial.dir, partial._lock, partial.journal) = (dir, lock, Some(journal));
-                return Ok(partial);
-            }
-            fs::remove_dir_all(&dir).map_err(|source| Error::io("remove", &dir, source))?;
-            partial.leftovers.push(dir);
-        }
-        let dir = &partial.dir;
-        fs::create_dir(dir).map_err(|source| Error::io("create", dir, source))?;
-        partial._lock = lock(dir)?;
-        partial.journal = run.map(|facts| Journal::create(dir, &facts)).transpose()?;
+        partial._lock = lock(&partial.dir)?;
+        partial.journal = run.map(|facts| Journal::create(&partial.dir, &facts)).transpose()?;
         Ok(partial)
     }
 
