@@ -65,6 +65,7 @@ fn kill_after(dir: &Path, args: &[&str], lines: usize) {
 }
 
 #[test]
+#[ignore = "minutes without optimization: cargo test --release -p metal-marlin --test calibrate -- --ignored"]
 fn a_killed_run_continues_to_the_same_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let (text, _) = texts(dir.path());
