@@ -121,6 +121,14 @@ impl Gram {
         self.lower.iter_mut().zip(&other.lower).for_each(|(sum, other)| *sum += other);
     }
 
+    /// What several have seen together; `None` of none. Panics if their columns differ.
+    pub fn sum(grams: &[Gram]) -> Option<Gram> {
+        let (one, others) = grams.split_first()?;
+        let mut sum = one.clone();
+        others.iter().for_each(|gram| sum.merge(gram));
+        Some(sum)
+    }
+
     /// `sum_t w_t x_tk^2` for every column `k`: the diagonal.
     pub fn squares(&self) -> Vec<f32> {
         (0..self.cols).map(|k| self.lower[triangle(k) + k]).collect()
@@ -147,9 +155,28 @@ impl Gram {
     /// `E = source - quantized`, the weighted sum over the tokens. Divide by [`Gram::weight`] for the
     /// mean of a token. Panics if the shapes differ.
     pub fn loss(&self, source: &Weight, quantized: &Weight) -> f64 {
-        let (rows, cols) = (source.rows(), self.cols);
-        assert_eq!((cols, cols), (source.cols(), quantized.cols()), "weights as wide as the inputs");
-        assert_eq!(rows, quantized.rows(), "weights of one shape");
+        assert_eq!(
+            (self.cols, self.cols),
+            (source.cols(), quantized.cols()),
+            "weights as wide as the inputs"
+        );
+        assert_eq!(source.rows(), quantized.rows(), "weights of one shape");
+        self.of_rows(source.rows(), |row, errors, other| {
+            source.decode_row(row, errors);
+            quantized.decode_row(row, other);
+            errors.iter_mut().zip(other).for_each(|(error, other)| *error -= *other);
+        })
+    }
+
+    /// The size of the outputs: `tr(W G W^T)`, as [`Gram::loss`] counts. Panics if the widths differ.
+    pub fn energy(&self, weight: &Weight) -> f64 {
+        assert_eq!(self.cols, weight.cols(), "weights as wide as the inputs");
+        self.of_rows(weight.rows(), |row, values, _| weight.decode_row(row, values))
+    }
+
+    /// `tr(E G E^T)` of `rows` rows that `fill` makes, in the first of two rows of values it is given.
+    fn of_rows(&self, rows: usize, fill: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) -> f64 {
+        let cols = self.cols;
         let tasks: Vec<f64> = (0..rows.div_ceil(LOSS_ROWS))
             .into_par_iter()
             .map(|task| {
@@ -157,9 +184,7 @@ impl Gram {
                 let mut errors = vec![0.0f32; rows.len() * cols];
                 let mut other = vec![0.0f32; cols];
                 for (row, errors) in rows.clone().zip(errors.chunks_exact_mut(cols.max(1))) {
-                    source.decode_row(row, errors);
-                    quantized.decode_row(row, &mut other);
-                    errors.iter_mut().zip(&other).for_each(|(error, other)| *error -= other);
+                    fill(row, errors, &mut other);
                 }
                 self.quadratic(&errors, rows.len())
             })

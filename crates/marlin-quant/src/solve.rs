@@ -1,5 +1,7 @@
 //! Codes for the tensors of a stage by what they multiply, and what these codes cost there.
 
+use std::ops::Range;
+
 use marlin_format::{ScaleSearch, Weight};
 use marlin_model::{Source, Tensors};
 
@@ -25,12 +27,13 @@ impl Solver {
         task: &Task,
         (first, grams): (usize, &[Gram]),
     ) -> Result<(Rounded, Option<Measured>), Error> {
-        let Some((one, others)) = grams.split_first() else { return Ok((task.round(source)?, None)) };
+        if grams.is_empty() {
+            return Ok((task.round(source)?, None));
+        }
         let weight = source.weight(&task.name)?;
         let input = (first, Damping::of(task.format));
         if self.last.as_ref().is_none_or(|(last, _)| *last != input) {
-            let mut sum = one.clone();
-            others.iter().for_each(|gram| sum.merge(gram));
+            let sum = Gram::sum(grams).expect("there are some");
             self.last = Some((input, Hessian::new(&sum, input.1)));
         }
         let (_, hessian) = self.last.as_ref().expect("set above");
@@ -48,16 +51,17 @@ impl Solver {
 
 /// `sum ||(W - Q) x||^2` over the inputs of all Gram matrices, each with its part of the rows.
 pub(crate) fn loss(weight: &Weight, quantized: &Weight, grams: &[Gram]) -> f64 {
-    let rows = weight.rows() / grams.len().max(1);
-    let part = |at: usize| at * rows..(at + 1) * rows;
-    let of =
-        |(at, gram): (usize, &Gram)| gram.loss(&weight.slice_rows(part(at)), &quantized.slice_rows(part(at)));
-    grams.iter().enumerate().map(of).sum()
+    let parts = parts(weight, grams);
+    parts.map(|(gram, rows)| gram.loss(&weight.slice_rows(rows.clone()), &quantized.slice_rows(rows))).sum()
 }
 
 /// `sum ||W x||^2`, likewise.
 pub(crate) fn energy(weight: &Weight, grams: &[Gram]) -> f64 {
-    let (rows, cols) = (weight.rows(), weight.cols());
-    let zeros = Weight::from_f32(rows, cols, &vec![0.0; rows * cols]).expect("as many zeros as values");
-    loss(weight, &zeros, grams)
+    parts(weight, grams).map(|(gram, rows)| gram.energy(&weight.slice_rows(rows))).sum()
+}
+
+/// The Gram matrices with the rows that multiply their inputs: equal parts.
+fn parts<'a>(weight: &Weight, grams: &'a [Gram]) -> impl Iterator<Item = (&'a Gram, Range<usize>)> {
+    let rows = weight.rows() / grams.len().max(1);
+    grams.iter().enumerate().map(move |(at, gram)| (gram, at * rows..(at + 1) * rows))
 }

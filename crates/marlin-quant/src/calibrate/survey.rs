@@ -125,12 +125,7 @@ impl Survey<'_> {
     /// The loss of a tensor in each candidate; `None` where the format has no rows of this length.
     fn losses(&self, task: &Task, grams: &[Gram], share: f64) -> Result<Vec<Option<f64>>, Error> {
         let weight = self.source.weight(&task.name)?;
-        let summed = grams.split_first().map(|(one, others)| {
-            let mut sum = one.clone();
-            others.iter().for_each(|gram| sum.merge(gram));
-            sum
-        });
-        let hessian = summed.map(|sum| Hessian::new(&sum, Damping::default()));
+        let hessian = Gram::sum(grams).map(|sum| Hessian::new(&sum, Damping::default()));
         let total = energy(&weight, grams);
         let mut losses = Vec::new();
         for format in &self.budget.candidates {
