@@ -257,13 +257,35 @@ impl Cold {
 }
 
 impl Work {
+    /// The same for each of `sequences` sequences, which have their own pages.
+    pub fn side_by_side(mut self, sequences: usize) -> Work {
+        let (rows, pages) = (self.rows, self.pages());
+        let sequence = |at: usize| SequenceRows {
+            rows: at * rows..(at + 1) * rows,
+            pages: (at * pages..(at + 1) * pages).map(|page| page as u32).collect(),
+        };
+        self.batch = Batch {
+            tokens: self.batch.tokens.repeat(sequences),
+            positions: self.batch.positions.repeat(sequences),
+            sequences: (0..sequences).map(sequence).collect(),
+            ..Batch::default()
+        };
+        self.rows *= sequences;
+        self
+    }
+
+    /// Pages of the caches.
+    fn pages(&self) -> usize {
+        self.batch.sequences.iter().map(|sequence| sequence.pages.len()).sum()
+    }
+
     /// A player with full caches that has taken the batch and its inputs: ready to be timed.
     ///
     /// # Errors
     /// As [`GpuPlayer::new`].
     pub fn player(&self, gpu: &Arc<Gpu>, tuning: Tuning) -> Result<GpuPlayer, Error> {
         let cache = if gpu.info.f16 { CacheType::F16 } else { CacheType::F32 };
-        let pages = self.batch.sequences[0].pages.len();
+        let pages = self.pages();
         let options = GpuOptions { cache: Some(cache), page_size: PAGE, pages, memory: None, tuning };
         let mut player = GpuPlayer::new(self.plan.clone(), gpu, &options)?;
         self.fill_caches(&mut player)?;
@@ -274,10 +296,10 @@ impl Work {
         Ok(player)
     }
 
-    /// Plays the steps that fill the caches, for every position there is.
+    /// Plays the steps that fill the caches: every page, as if they were one sequence's.
     fn fill_caches(&self, player: &mut GpuPlayer) -> Result<(), Error> {
         let Some(row) = self.fill else { return Ok(()) };
-        let total = self.batch.positions.last().map_or(0, |last| *last as usize + 1);
+        let total = self.pages() * PAGE;
         let values = Random::new(5).normals(FILL_ROWS * row.width);
         for start in (0..total).step_by(FILL_ROWS) {
             let end = total.min(start + FILL_ROWS);

@@ -27,6 +27,21 @@ impl Budget {
         chosen.map(|(at, _)| at).collect::<Vec<usize>>().into_iter()
     }
 
+    /// The candidate that comes closest to the budget when all tensors get it: the largest that fits, or
+    /// the smallest if none does. Its number.
+    pub(crate) fn typical(&self, tasks: &[Task]) -> usize {
+        let weights: u64 = tasks.iter().map(Task::weights).sum();
+        let bytes = |format: &'static dyn Format| {
+            let task = |task: &Task| if task.chosen { Task { format, ..task.clone() } } else { task.clone() };
+            tasks.iter().map(|each| task(each).len_bytes()).sum::<u64>()
+        };
+        let all = self.candidates.iter().map(|format| bytes(*format)).enumerate();
+        let over = |bytes: u64| bytes > (self.bits_per_weight * weights as f64 / 8.0) as u64;
+        // Among those that fit the largest first, then the smallest of the others.
+        let order = |bytes: u64| if over(bytes) { (1, bytes) } else { (0, u64::MAX - bytes) };
+        all.min_by_key(|(_, bytes)| order(*bytes)).map_or(0, |(at, _)| at)
+    }
+
     /// Gives every tensor that may be quantized the format that makes the sum of losses least. `losses`
     /// has for each of [`Budget::units`] the loss in each candidate.
     ///

@@ -46,6 +46,9 @@ pub enum Error {
     /// No player for a stage.
     #[error("{0}")]
     Player(Box<dyn std::error::Error + Send + Sync>),
+    /// The model, as it is, gives no distribution over tokens.
+    #[error("logits of the calibration text: {0}")]
+    Logits(marlin_kernel::sample::BadLogits),
     /// The journal of an interrupted run holds something else than notes of stages.
     #[error("journal of an interrupted run: {0}")]
     Note(serde_json::Error),

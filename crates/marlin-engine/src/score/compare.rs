@@ -143,23 +143,14 @@ struct Pair {
 }
 
 impl Pair {
-    /// With logits a, b and their log-sum-exps A, B: KL = sum(p (a - b)) - A + B, p = exp(a - A).
-    /// Equal rows give exactly 0; so does a token that neither can choose.
     fn of(reference: &[f32], candidate: &[f32], target: u32) -> Result<Pair, BadLogits> {
         let (top, other_top) = (softmax::argmax(reference)?, softmax::argmax(candidate)?);
         let a = softmax::log_sum_exp(reference, reference[top as usize]);
         let b = softmax::log_sum_exp(candidate, candidate[other_top as usize]);
-        let mut kl = b - a;
-        for (&logit, &other) in reference.iter().zip(candidate) {
-            let p = (f64::from(logit) - a).exp();
-            if p > 0.0 {
-                kl += p * (f64::from(logit) - f64::from(other));
-            }
-        }
         Ok(Pair {
             reference_nll: a - f64::from(reference[target as usize]),
             candidate_nll: b - f64::from(candidate[target as usize]),
-            kl,
+            kl: softmax::divergence((reference, a), (candidate, b)),
             same_top: top == other_top,
         })
     }

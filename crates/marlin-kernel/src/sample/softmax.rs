@@ -61,3 +61,14 @@ pub fn log_sum_exp(logits: &[f32], max: f32) -> f64 {
     let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - max).exp()).sum();
     max + sum.ln()
 }
+
+/// Kullback-Leibler divergence of a row of logits `q` from a row `p`, in nats, each with its
+/// [`log_sum_exp`]: `sum exp(p - P) (p - q) - P + Q`. Equal rows give exactly 0; so does a token that
+/// neither can choose.
+pub fn divergence((p, p_sum): (&[f32], f64), (q, q_sum): (&[f32], f64)) -> f64 {
+    let terms = p.iter().zip(q).map(|(&p, &q)| {
+        let probability = (f64::from(p) - p_sum).exp();
+        if probability > 0.0 { probability * (f64::from(p) - f64::from(q)) } else { 0.0 }
+    });
+    terms.fold(q_sum - p_sum, |sum, term| sum + term)
+}

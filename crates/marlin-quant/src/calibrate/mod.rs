@@ -17,6 +17,7 @@ mod experts;
 mod facts;
 mod inputs;
 mod play;
+mod probe;
 mod stages;
 mod stream;
 mod survey;
@@ -37,6 +38,7 @@ use crate::{
 };
 use play::Playback;
 use stages::{Stage, stages};
+use stream::StreamWriter;
 use survey::Survey;
 use text::Text;
 
@@ -109,7 +111,8 @@ pub fn calibrate(
     let mut work = Work { done: 0, total, stages: (0, stages.len()), go_on };
     let mut playback = Playback { stream, text, make: calibration.player, speed: Speed::default() };
     if let Some(budget) = &calibration.budget {
-        let survey = Survey { source, plan: &plan, tasks: &tasks, stages: &stages, budget };
+        let typical = budget.typical(&tasks);
+        let survey = Survey { source, plan: &plan, tasks: &tasks, stages: &stages, budget, typical };
         let losses = survey.run(&mut partial, &mut playback, &mut work)?;
         budget.choose(&mut tasks, &losses)?;
     }
@@ -151,7 +154,8 @@ fn report(source: &Source, tasks: &[Task], done: Vec<Done>, text: Text<'_>) -> R
 }
 
 /// How far the work is: the weights of a stage count half when its inputs are gathered, a quarter
-/// when they have codes, a quarter when its output is played.
+/// when they have codes, a quarter when its output is played; in a survey a quarter each for its inputs,
+/// codes, output, and the output of the probe.
 struct Work<'a> {
     done: u64,
     total: u64,
@@ -214,7 +218,9 @@ impl Run<'_, '_> {
         if at + 1 < stages.len() {
             let after = self.writer.scratch(&format!("stream-{at}"));
             let mut tell = |share| work.tell(stage, weights, 3.0 + share);
-            self.playback.advance(part, before.as_deref(), &after, &mut tell)?;
+            let mut after = StreamWriter::create(after)?;
+            self.playback.advance(part, before.as_deref(), &mut after, &mut tell)?;
+            after.finish()?;
         }
         let done = Done { tensors, routing };
         self.writer.checkpoint(serde_json::to_value(&done).map_err(Error::Note)?)?;

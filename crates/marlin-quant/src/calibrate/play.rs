@@ -15,9 +15,6 @@ use super::{
 };
 use crate::Error;
 
-/// No player needs more than this many tokens of its cache to end a window inside a page.
-const MOST_PAGE: usize = 256;
-
 /// Told what share of the text was played; an error stops the playing.
 pub(super) type ShareDone<'a> = dyn FnMut(f64) -> Result<(), Error> + 'a;
 
@@ -28,7 +25,7 @@ pub(super) struct Playback<'a, 'm> {
     /// The text.
     pub text: Text<'a>,
     /// Makes the player of a part.
-    pub make: &'m mut MakePlayer<'m>,
+    pub make: &'a mut MakePlayer<'m>,
     /// Time spent so far.
     pub speed: Speed,
 }
@@ -62,7 +59,7 @@ impl Playback<'_, '_> {
         Ok(inputs)
     }
 
-    /// Plays `part` and keeps the residual stream it leaves in the file `after`.
+    /// Plays `part` and adds the residual stream it leaves to `after`.
     ///
     /// # Errors
     /// As [`Playback::gather`].
@@ -70,16 +67,14 @@ impl Playback<'_, '_> {
         &mut self,
         part: Plan,
         before: Option<&Path>,
-        after: &Path,
+        after: &mut StreamWriter,
         share_done: &mut ShareDone<'_>,
     ) -> Result<(), Error> {
         let (stream, steps) = (self.stream, part.steps.len());
-        let mut out = StreamWriter::create(after.to_owned())?;
         self.each_batch(part, before, share_done, |player, _| {
             player.run(0..steps)?;
-            Ok(out.push(&player.read(stream)?)?)
-        })?;
-        Ok(out.finish()?)
+            Ok(after.push(&player.read(stream)?)?)
+        })
     }
 
     /// Begins every batch on a player of `part`, the stream of `before` in its place, and calls `each`
@@ -94,7 +89,7 @@ impl Playback<'_, '_> {
         let start = Instant::now();
         let width = part.buffer(self.stream).width;
         let mut before = before.map(StreamReader::open).transpose()?;
-        let context = self.text.group() * self.text.window.next_multiple_of(MOST_PAGE);
+        let context = self.text.context();
         let mut player = (self.make)(part, context).map_err(Error::Player)?;
         let (mut played, mut rows) = (0, Vec::new());
         for batch in self.text.batches(player.page_size()) {

@@ -6,7 +6,7 @@
 
 use std::{
     fs::File,
-    io::{BufReader, BufWriter, Read, Write},
+    io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -68,6 +68,15 @@ impl StreamReader {
             Ok(file) => Ok(StreamReader { path: path.to_owned(), file: BufReader::new(file) }),
             Err(source) => Err(Error::Io { doing: "open", path: path.to_owned(), source }),
         }
+    }
+
+    /// Goes to value `at` of the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn seek(&mut self, at: usize) -> Result<(), Error> {
+        let sought = self.file.seek(SeekFrom::Start(4 * at as u64));
+        sought.map(drop).map_err(|source| Error::Io { doing: "seek", path: self.path.clone(), source })
     }
 
     /// The next `count` values.

@@ -1,7 +1,7 @@
 //! What each tensor would cost the model in each format: measured before the formats are chosen.
 //!
-//! A loss is the error of a tensor's output relative to that output, times the share that the output
-//! of its block has in the residual stream, over all tokens:
+//! What a tensor's output loses, with the codes Q that GPTQ chooses, relative to the stream s of the token
+//! before the stage:
 //!
 //! ```text
 //!            sum_t ||(W - Q) x_t||^2 / |s_t|^2       sum_t ||V y_t||^2 / |s_t|^2
@@ -9,11 +9,14 @@
 //!              sum_t ||W x_t||^2 / |s_t|^2                     tokens
 //! ```
 //!
-//! with the codes Q that GPTQ chooses, the stream s of the token before the stage, and V the matrices
-//! that add the block's output to the stream: `o_proj` for those of attention, `down_proj` for those of
-//! a feed-forward, an expert's own for an expert (weighted by its routing, so an expert that is seldom
-//! or weakly chosen costs little). For the embedding, the head, and blocks whose output passes a norm,
-//! the share is 1.
+//! V are the matrices that add the block's output to the stream: `o_proj` for those of attention,
+//! `down_proj` for those of a feed-forward, an expert's own for an expert (weighted by its routing, so an
+//! expert that is seldom or weakly chosen costs little). For the embedding, the head, and blocks whose
+//! output passes a norm, the second factor is 1.
+//!
+//! That says how the losses of one tensor in all formats compare, and those of the experts of a layer. What
+//! a tensor's loss is worth beside another's, [`super::probe`] measures: losses are scaled so that those of
+//! the probe's format are the divergences it found.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,12 +24,19 @@ use std::{
 };
 
 use marlin_file::Partial;
-use marlin_format::{Rounding, ScaleSearch};
+use marlin_format::{Rounding, ScaleSearch, Weight};
 use marlin_kernel::plan::{BufferId, Op, Plan, WeightId};
 use marlin_model::{Source, Tensors};
 use serde::{Deserialize, Serialize};
 
-use super::{Work, inputs::Inputs, play::Playback, stages::Stage};
+use super::{
+    Work,
+    inputs::Inputs,
+    play::Playback,
+    probe::{Probe, groups},
+    stages::Stage,
+    stream::StreamWriter,
+};
 use crate::{
     Budget, Damping, Error, Gram, Hessian, gptq, round,
     solve::{energy, loss},
@@ -36,9 +46,29 @@ use crate::{
 /// Key of the notes of stages that were surveyed.
 const KEY: &str = "survey";
 
-/// The losses of a stage's tensors, by name, one for each candidate.
-#[derive(Debug, Serialize, Deserialize)]
-struct Surveyed(HashMap<String, Vec<Option<f64>>>);
+/// Names of the streams: that of the text, and that of the probe's copies.
+const SURVEY: &str = "survey";
+const PROBE: &str = "probe";
+
+/// The file of a stream as stage `at` leaves it.
+fn after(partial: &Partial, name: &str, at: usize) -> PathBuf {
+    partial.scratch(&format!("{name}-{at}"))
+}
+
+/// The file of a stream as stage `at` finds it.
+fn before(partial: &Partial, name: &str, at: usize) -> Option<PathBuf> {
+    at.checked_sub(1).map(|at| after(partial, name, at))
+}
+
+/// What is noted of a stage.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Surveyed {
+    /// The losses of its tensors, by name, one for each candidate; none where a format has no such rows.
+    losses: HashMap<String, Vec<Option<f64>>>,
+    /// Of the last stage: what the probe found for each of its groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    divergences: Vec<f64>,
+}
 
 /// A survey of a model that is not yet quantized.
 pub(super) struct Survey<'a> {
@@ -47,6 +77,8 @@ pub(super) struct Survey<'a> {
     pub tasks: &'a [Task],
     pub stages: &'a [Stage],
     pub budget: &'a Budget,
+    /// The probe's format: the number of a candidate.
+    pub typical: usize,
 }
 
 impl Survey<'_> {
@@ -61,88 +93,154 @@ impl Survey<'_> {
         playback: &mut Playback<'_, '_>,
         work: &mut Work<'_>,
     ) -> Result<Vec<Vec<f64>>, Error> {
-        let mut losses: HashMap<String, Vec<Option<f64>>> = HashMap::new();
-        let mut done = 0;
-        for note in partial.notes().iter().filter_map(|note| note.get(KEY)) {
-            losses.extend(Surveyed::deserialize(note).map_err(Error::Note)?.0);
-            done += 1;
-        }
-        for at in 0..self.stages.len() {
-            let weights = self.stages[at].tasks.iter().map(|at| self.tasks[*at].weights()).sum();
-            if at >= done {
-                let surveyed = self.stage(at, weights, partial, playback, work)?;
+        let notes = partial.notes().iter().filter_map(|note| note.get(KEY));
+        let mut done =
+            notes.map(Surveyed::deserialize).collect::<Result<Vec<_>, _>>().map_err(Error::Note)?;
+        let groups = self
+            .stages
+            .iter()
+            .map(|stage| Ok(groups(&self.plan.part(stage.steps.clone())?, &self.chosen(stage))));
+        let probe = Probe::new(playback.text, groups.collect::<Result<_, Error>>()?);
+        for (at, stage) in self.stages.iter().enumerate() {
+            let weights = stage.tasks.iter().map(|at| self.tasks[*at].weights()).sum();
+            if at >= done.len() {
+                let surveyed = self.stage((at, weights), &probe, partial, playback, work)?;
                 partial.note(serde_json::json!({ KEY: surveyed }))?;
-                losses.extend(surveyed.0);
+                done.push(surveyed);
+                for before in [SURVEY, PROBE].map(|name| before(partial, name, at)).into_iter().flatten() {
+                    // Nobody needs it any more; a failure to remove it is no failure of the run.
+                    let _ = std::fs::remove_file(before);
+                }
             }
             work.done += weights;
         }
+        let divergences =
+            done.last_mut().map(|last| std::mem::take(&mut last.divergences)).unwrap_or_default();
+        let mut losses: HashMap<_, _> = done.into_iter().flat_map(|stage| stage.losses).collect();
+        self.scale(&mut losses, &probe, &divergences);
         let units = Budget::units(self.tasks).map(|at| &self.tasks[at].name);
         let loss = |loss: Option<f64>| loss.unwrap_or(f64::INFINITY);
         let of = |name: &String| losses.remove(name).unwrap_or_default().into_iter().map(loss).collect();
         Ok(units.map(of).collect())
     }
 
+    /// The names of a stage's tensors that a format is chosen for.
+    fn chosen(&self, stage: &Stage) -> HashSet<&str> {
+        let tasks = stage.tasks.iter().map(|at| &self.tasks[*at]).filter(|task| task.chosen);
+        tasks.map(|task| task.name.as_str()).collect()
+    }
+
+    /// Scales the losses of every group's tensors by what one is worth: the divergence that the probe found,
+    /// over their losses in its format. A group without either is worth what all are on the whole.
+    fn scale(&self, losses: &mut HashMap<String, Vec<Option<f64>>>, probe: &Probe, divergences: &[f64]) {
+        let of = |name: &String| losses.get(name).and_then(|losses| losses[self.typical]).unwrap_or(0.0);
+        let sums: Vec<f64> = probe.groups().map(|group| group.iter().map(of).sum()).collect();
+        let worth = |divergence: f64, loss: f64| Some(divergence / loss).filter(|worth| worth.is_normal());
+        let whole = worth(divergences.iter().sum(), sums.iter().sum()).unwrap_or(1.0);
+        for ((group, divergence), sum) in probe.groups().zip(divergences).zip(sums) {
+            let worth = worth(divergence.max(0.0), sum).unwrap_or(whole);
+            for name in group {
+                let losses = losses.get_mut(name).into_iter().flatten();
+                losses.flatten().for_each(|loss| *loss *= worth);
+            }
+        }
+    }
+
     fn stage(
         &self,
-        at: usize,
-        weights: u64,
+        (at, weights): (usize, u64),
+        probe: &Probe,
         partial: &Partial,
         playback: &mut Playback<'_, '_>,
         work: &mut Work<'_>,
     ) -> Result<Surveyed, Error> {
         let stage = &self.stages[at];
         let part = self.plan.part(stage.steps.clone())?;
-        let stream = |at: usize| -> PathBuf { partial.scratch(&format!("survey-{at}")) };
-        let before = at.checked_sub(1).map(stream);
-        let chosen: Vec<&Task> =
-            stage.tasks.iter().map(|at| &self.tasks[*at]).filter(|task| task.chosen).collect();
-        let names: HashSet<&str> = chosen.iter().map(|task| task.name.as_str()).collect();
+        let [before, probed] = [SURVEY, PROBE].map(|name| before(partial, name, at));
+        let names = self.chosen(stage);
         let wanted = |id: WeightId| names.contains(part.weights[id.0 as usize].0.as_str());
-        let mut tell = |share| work.tell(stage, weights, 2.0 * share);
+        let mut tell = |share| work.tell(stage, weights, share);
         let inputs = playback.gather(&part, wanted, before.as_deref(), true, &mut tell)?;
         let shares = shares(&part, playback.stream, &inputs, playback.text.tokens.len());
-        let (mut surveyed, mut coded) = (HashMap::new(), 0);
+        let mut surveyed = Surveyed::default();
+        let (mut codes, mut coded) = (HashMap::new(), 0);
         for (task, id) in
             stage.in_order(self.tasks, &part, &inputs).into_iter().filter(|(task, _)| task.chosen)
         {
-            work.tell(stage, weights, 2.0 + coded as f64 / weights.max(1) as f64)?;
+            work.tell(stage, weights, 1.0 + coded as f64 / weights.max(1) as f64)?;
             let grams = id.map_or(&[][..], |id| inputs.of(id).1);
             let share = id.and_then(|id| shares.get(&id).copied()).unwrap_or(1.0);
-            surveyed.insert(task.name.clone(), self.losses(task, grams, share)?);
+            let (losses, typical) = self.losses(task, grams, share)?;
+            surveyed.losses.insert(task.name.clone(), losses);
+            codes.extend(typical.map(|weight| (task.name.clone(), weight)));
             coded += task.weights();
             self.source.release(&task.name);
         }
         if at + 1 < self.stages.len() {
+            let mut tell = |share| work.tell(stage, weights, 2.0 + share);
+            let mut out = StreamWriter::create(after(partial, SURVEY, at))?;
+            playback.advance(part.clone(), before.as_deref(), &mut out, &mut tell)?;
+            out.finish()?;
             let mut tell = |share| work.tell(stage, weights, 3.0 + share);
-            playback.advance(part, before.as_deref(), &stream(at), &mut tell)?;
+            let files = (probed.as_deref(), after(partial, PROBE, at));
+            probe.advance((at, &part), &codes, playback, (files.0, &files.1), &mut tell)?;
+        } else if let (Some(probed), Some(logits)) = (&probed, self.plan.logits) {
+            let mut tell = |share| work.tell(stage, weights, 2.0 + 2.0 * share);
+            codes.extend(self.tied(&part, &names)?);
+            surveyed.divergences = probe.divergences((&part, logits), &codes, playback, probed, &mut tell)?;
         }
-        if let Some(before) = before.filter(|_| at > 1) {
-            let _ = std::fs::remove_file(before);
-        }
-        Ok(Surveyed(surveyed))
+        Ok(surveyed)
     }
 
-    /// The loss of a tensor in each candidate; `None` where the format has no rows of this length.
-    fn losses(&self, task: &Task, grams: &[Gram], share: f64) -> Result<Vec<Option<f64>>, Error> {
+    /// The losses of a tensor in each candidate, `None` where the format has no rows of this length; and
+    /// its codes in the probe's.
+    fn losses(
+        &self,
+        task: &Task,
+        grams: &[Gram],
+        share: f64,
+    ) -> Result<(Vec<Option<f64>>, Option<Weight>), Error> {
         let weight = self.source.weight(&task.name)?;
         let hessian = Gram::sum(grams).map(|sum| Hessian::new(&sum, Damping::default()));
         let total = energy(&weight, grams);
-        let mut losses = Vec::new();
-        for format in &self.budget.candidates {
+        let (mut losses, mut typical) = (Vec::new(), None);
+        for (at, format) in self.budget.candidates.iter().enumerate() {
             let coded = match &hessian {
                 Some(hessian) => {
                     gptq(&weight, *format, hessian, ScaleSearch::default()).map(|coded| coded.rounded)
                 }
                 None => round(&weight, *format, Rounding::default()),
             };
-            losses.push(match coded {
-                Ok(coded) if total > 0.0 => Some(share * loss(&weight, &coded.weight, grams) / total),
-                Ok(coded) => Some(share * coded.error.relative()),
-                Err(marlin_format::Error::Columns { .. }) => None,
+            let coded = match coded {
+                Ok(coded) => coded,
+                Err(marlin_format::Error::Columns { .. }) => {
+                    losses.push(None);
+                    continue;
+                }
                 Err(error) => return Err(task.error(error)),
-            });
+            };
+            losses.push(Some(match total > 0.0 {
+                true => share * loss(&weight, &coded.weight, grams) / total,
+                false => share * coded.error.relative(),
+            }));
+            if at == self.typical {
+                typical = Some(coded.weight);
+            }
         }
-        Ok(losses)
+        Ok((losses, typical))
+    }
+
+    /// The codes of tensors of earlier stages that the last one multiplies again: an embedding that is also
+    /// the head.
+    fn tied(&self, part: &Plan, own: &HashSet<&str>) -> Result<Vec<(String, Weight)>, Error> {
+        let here = |task: &&Task| part.weights.iter().any(|(name, w)| *name == task.name && w.cols() > 0);
+        let tied = self.tasks.iter().filter(|task| task.chosen && !own.contains(task.name.as_str()));
+        let format = self.budget.candidates[self.typical];
+        let code = |task: &Task| {
+            let coded = Task { format, ..task.clone() }.round(self.source)?;
+            Ok((task.name.clone(), coded.weight))
+        };
+        tied.filter(here).map(code).collect()
     }
 }
 

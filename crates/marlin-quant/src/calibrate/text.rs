@@ -6,6 +6,9 @@ use marlin_kernel::{Batch, SequenceRows};
 /// activations of a wide layer still fit in memory.
 pub(super) const ROWS: usize = 2048;
 
+/// No player needs more than this many tokens of its cache to end a window inside a page.
+const MOST_PAGE: usize = 256;
+
 /// Windows of equal length.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text<'a> {
@@ -24,6 +27,11 @@ impl<'a> Text<'a> {
     /// Windows that are played side by side.
     pub fn group(&self) -> usize {
         (ROWS / self.window).clamp(1, (self.tokens.len() / self.window).max(1))
+    }
+
+    /// Tokens that caches must hold for a batch.
+    pub fn context(&self) -> usize {
+        self.group() * self.window.next_multiple_of(MOST_PAGE)
     }
 
     /// All batches in order, for caches with pages of `page_size`; every row is an output.

@@ -39,6 +39,9 @@ pub struct Kernels {
     /// Positions that attention sees at decode.
     #[arg(long, value_delimiter = ',', default_value = "4096,32768", value_name = "COUNTS")]
     pub depths: Vec<usize>,
+    /// Sequences that decode side by side in attention, one row each.
+    #[arg(long, value_delimiter = ',', default_value = "1,4", value_name = "COUNTS")]
+    pub sequences: Vec<usize>,
     /// Measure one kernel only.
     #[arg(long, value_name = "NAME")]
     pub kernel: Option<String>,
@@ -83,8 +86,8 @@ impl Kernels {
     pub fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let formats: Vec<&'static dyn Format> =
             self.formats.iter().map(|name| marlin_format::by_name(name)).collect::<Result<_, _>>()?;
-        if self.rows.contains(&0) || self.depths.contains(&0) {
-            bail!("--rows and --depths: found 0, expected 1 or more");
+        if [&self.rows, &self.depths, &self.sequences].iter().any(|counts| counts.contains(&0)) {
+            bail!("--rows, --depths and --sequences: found 0, expected 1 or more");
         }
         let matrices = !self.exact;
         let opening = Opening { device: self.device.clone(), matrices, ..Opening::default() };
@@ -137,7 +140,10 @@ impl Kernels {
                 continue;
             }
             for &depth in &self.depths {
-                wanted.push(Box::new(move || work::attention(at, 1, depth, bytes, COLD)));
+                for &sequences in &self.sequences {
+                    let one = move || work::attention(at, 1, depth, bytes, COLD);
+                    wanted.push(Box::new(move || one().side_by_side(sequences)));
+                }
             }
             for &rows in self.rows.iter().filter(|rows| **rows > 1) {
                 wanted.push(Box::new(move || work::attention(at, rows, rows.max(512), bytes, COLD)));

@@ -1,0 +1,223 @@
+//! What an error in a part of a model costs the whole model: measured by making one.
+//!
+//! The tensors of each group (a matrix, or the same matrices of all experts of a layer) get codes of one
+//! format while all others keep their values, and some windows of the text are played to the logits. By the
+//! linearity theorem (Malinovskii et al. 2024, arXiv:2411.17525) the divergence of a model in which every
+//! group g has an error is nearly a sum of one number a group times that error:
+//!
+//! ```text
+//!                                          loss_g(format)
+//!  divergence  ~  sum  divergence_g  *  --------------------
+//!                  g                     loss_g(the probe's)
+//! ```
+//!
+//! No model is in memory for that either. The windows pass through the stages once for every group, as rows
+//! of one stream; a stage plays all copies there are and adds those of its own groups:
+//!
+//! ```text
+//!  stage 0   clean ─┬─► clean        stage 1   clean ─┬─► clean         head   clean ───► logits
+//!                   └─► embedding                     ├─► q_proj               embedding ► logits, divergence
+//!                                              embedding ► embedding           q_proj ───► logits, divergence
+//! ```
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
+
+use marlin_format::Weight;
+use marlin_kernel::{
+    Batch, Player,
+    plan::{BufferId, Op, Plan},
+    sample::softmax,
+};
+use rayon::prelude::*;
+
+use super::{
+    Speed,
+    play::{Playback, ShareDone},
+    stream::{StreamReader, StreamWriter},
+    text::Text,
+};
+use crate::Error;
+
+/// Tokens that all copies have together, for each token of the text: what probing may cost.
+const ROWS_A_TOKEN: usize = 4;
+/// Windows to play if the text has them, whatever that costs: fewer tell little.
+const LEAST_WINDOWS: usize = 4;
+
+/// Tensors that are given codes together: their names.
+pub(super) type Group = Vec<String>;
+
+/// The windows that are played, and the groups of all stages.
+#[derive(Debug)]
+pub(super) struct Probe {
+    sample: Vec<u32>,
+    window: usize,
+    groups: Vec<Vec<Group>>,
+}
+
+impl Probe {
+    /// Takes windows of `text`, spread evenly over it: as many as [`ROWS_A_TOKEN`] allows, but at least
+    /// [`LEAST_WINDOWS`]. `groups` are those of each stage.
+    pub fn new(text: Text<'_>, groups: Vec<Vec<Group>>) -> Probe {
+        let there = text.tokens.len() / text.window;
+        let copies = 1 + groups.iter().map(Vec::len).sum::<usize>();
+        let windows = (ROWS_A_TOKEN * there / copies).clamp(LEAST_WINDOWS.min(there), there);
+        let starts = (0..windows).map(|at| at * there / windows * text.window);
+        let sample = starts.flat_map(|start| &text.tokens[start..start + text.window]).copied().collect();
+        Probe { sample, window: text.window, groups }
+    }
+
+    /// The groups, stage after stage.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter().flatten()
+    }
+
+    /// Plays the copies in the file `before` through stage `at`, whose plan is `part`, and adds those of its
+    /// groups, with `codes` by name. The file `after` is on the disk when this returns.
+    ///
+    /// # Errors
+    /// As [`Playback::advance`].
+    pub fn advance(
+        &self,
+        (at, part): (usize, &Plan),
+        codes: &HashMap<String, Weight>,
+        playback: &mut Playback<'_, '_>,
+        (before, after): (Option<&Path>, &Path),
+        share_done: &mut ShareDone<'_>,
+    ) -> Result<(), Error> {
+        let mut out = StreamWriter::create(after.to_owned())?;
+        let copies = 1 + self.groups[..at].iter().map(Vec::len).sum::<usize>();
+        let all = copies + self.groups[at].len();
+        let tokens = self.sample.repeat(copies);
+        let mut speed = Speed::default();
+        let mut play = |part: Plan, tokens: &[u32], done: usize, copies: usize| {
+            let text = Text::new(tokens, self.window);
+            let mut copy = Playback { stream: playback.stream, text, make: &mut *playback.make, speed };
+            copy.advance(part, before, &mut out, &mut |share| {
+                share_done((done as f64 + share * copies as f64) / all as f64)
+            })?;
+            speed = copy.speed;
+            Ok::<(), Error>(())
+        };
+        play(part.clone(), &tokens, 0, copies)?;
+        for (done, group) in self.groups[at].iter().enumerate() {
+            // The clean copy is the first.
+            play(with_codes(part, group, codes).0, &self.sample, copies + done, 1)?;
+        }
+        playback.speed.played += speed.played;
+        playback.speed.played_seconds += speed.played_seconds;
+        Ok(out.finish()?)
+    }
+
+    /// The mean divergence in nats of the logits of every group's copy from those of the clean one, in the
+    /// order of [`Probe::groups`]; `part` is the last stage's plan, `logits` its result.
+    ///
+    /// # Errors
+    /// As [`Playback::advance`]; [`Error::Logits`] for a model whose logits are no distribution.
+    pub fn divergences(
+        &self,
+        (part, logits): (&Plan, BufferId),
+        codes: &HashMap<String, Weight>,
+        playback: &mut Playback<'_, '_>,
+        before: &Path,
+        share_done: &mut ShareDone<'_>,
+    ) -> Result<Vec<f64>, Error> {
+        let text = Text::new(&self.sample, self.window);
+        let mut make = |part: Plan| (playback.make)(part, text.context()).map_err(Error::Player);
+        let mut players = vec![make(part.clone())?];
+        let mut copies = Vec::new();
+        let before_head = self.groups.len() - 1;
+        for (stage, group) in
+            self.groups.iter().enumerate().flat_map(|(at, stage)| stage.iter().map(move |g| (at, g)))
+        {
+            // The head is its stage's own; a tied one has the codes of the embedding here as well.
+            let (changed, any) = with_codes(part, group, codes);
+            if any {
+                players.push(make(changed)?);
+            }
+            let copy = if stage < before_head { copies.len() + 1 } else { 0 };
+            copies.push((copy, if any { players.len() - 1 } else { 0 }));
+        }
+        let width = part.buffer(playback.stream).width;
+        let mut stream = StreamReader::open(before)?;
+        let mut sums = vec![0.0; copies.len()];
+        for (at, tokens) in self.sample.chunks(self.window).enumerate() {
+            let mut play = |(copy, player): (usize, usize)| {
+                let player: &mut dyn Player = players[player].as_mut();
+                let batch = Text::new(tokens, self.window).batches(player.page_size()).next();
+                stream.seek((copy * self.sample.len() + at * self.window) * width)?;
+                let rows = stream.next(self.window * width)?;
+                self::logits(player, &batch.unwrap_or_default(), (playback.stream, &rows), logits)
+            };
+            let clean = play((0, 0))?;
+            let vocab_size = clean.len() / self.window;
+            for (done, (sum, copy)) in sums.iter_mut().zip(&copies).enumerate() {
+                let played = at * copies.len() + done;
+                share_done(played as f64 * self.window as f64 / (copies.len() * self.sample.len()) as f64)?;
+                *sum += divergence(&clean, &play(*copy)?, vocab_size)?;
+            }
+        }
+        Ok(sums.into_iter().map(|sum| sum / self.sample.len() as f64).collect())
+    }
+}
+
+/// The groups of a stage: of the tensors for which `chosen` holds, those of experts by kind, each other one
+/// for itself.
+pub(super) fn groups<'a>(part: &Plan, chosen: &HashSet<&'a str>) -> Vec<Group> {
+    let banks = part.steps.iter().filter_map(|step| match &step.op {
+        Op::MoeExperts { bank, .. } => Some(bank),
+        _ => None,
+    });
+    let kinds = banks.flat_map(|bank| {
+        let ups: Vec<_> = bank.iter().flat_map(|expert| [expert.gate, expert.up]).collect();
+        [ups, bank.iter().map(|expert| expert.down).collect()]
+    });
+    let name = |id: &marlin_kernel::plan::WeightId| part.weights[id.0 as usize].0.as_str();
+    let of_experts = kinds
+        .map(|ids| ids.iter().map(name).filter(|name| chosen.contains(name)).map(str::to_owned).collect());
+    let mut groups: Vec<Group> = of_experts.filter(|group: &Group| !group.is_empty()).collect();
+    let grouped: HashSet<&str> = groups.iter().flatten().map(String::as_str).collect();
+    let mut alone: Vec<&str> = chosen.difference(&grouped).copied().collect();
+    alone.sort_unstable();
+    let alone = alone.into_iter().map(|name| vec![name.to_owned()]).collect::<Vec<Group>>();
+    groups.extend(alone);
+    groups
+}
+
+/// A plan in which the tensors of a group have these codes, and whether it has any of them.
+fn with_codes(part: &Plan, group: &Group, codes: &HashMap<String, Weight>) -> (Plan, bool) {
+    let (mut changed, mut any) = (part.clone(), false);
+    for (name, weight) in &mut changed.weights {
+        if let (true, Some(code)) = (weight.cols() > 0 && group.contains(name), codes.get(name)) {
+            *weight = code.clone();
+            any = true;
+        }
+    }
+    (changed, any)
+}
+
+/// The logits of a batch with these rows of the residual stream.
+fn logits(
+    player: &mut dyn Player,
+    batch: &Batch,
+    (stream, rows): (BufferId, &[f32]),
+    logits: BufferId,
+) -> Result<Vec<f32>, Error> {
+    player.begin(batch)?;
+    player.write(stream, rows)?;
+    player.run(0..player.plan().steps.len())?;
+    Ok(player.read(logits)?)
+}
+
+/// The divergences of all rows of logits, added up.
+fn divergence(reference: &[f32], candidate: &[f32], vocab_size: usize) -> Result<f64, Error> {
+    let pairs = reference.par_chunks(vocab_size).zip(candidate.par_chunks(vocab_size));
+    let of = |(reference, candidate)| {
+        let sum = |row| Ok(softmax::log_sum_exp(row, softmax::largest(row)?));
+        Ok(softmax::divergence((reference, sum(reference)?), (candidate, sum(candidate)?)))
+    };
+    let all: Vec<f64> = pairs.map(of).collect::<Result<_, softmax::BadLogits>>().map_err(Error::Logits)?;
+    Ok(all.iter().sum())
+}
