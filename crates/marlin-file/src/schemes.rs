@@ -152,6 +152,14 @@ impl<'a> Stored<'a> {
         Error::Weight { file, tensor, found: found.into(), expected: expected.into() }
     }
 
+    /// The values of a tensor, if all are finite.
+    pub fn finite(&self, suffix: &str, values: Vec<f32>) -> Result<Vec<f32>, Error> {
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(at) => Err(self.error(suffix, format!("{} at {at}", values[at]), "finite values")),
+        }
+    }
+
     /// Wraps what the format says of the weight.
     pub fn format_error(&self, source: marlin_format::Error) -> Error {
         Error::Format { file: self.tensors.source().to_owned(), tensor: self.name.to_owned(), source }

@@ -121,10 +121,7 @@ fn table(stored: &Stored<'_>, suffix: &str, len: usize) -> Result<Vec<f32>, Erro
     if found != len {
         return Err(stored.error(suffix, describe(tensor), format!("F32 [{len}]")));
     }
-    match values.iter().position(|value| !value.is_finite()) {
-        None => Ok(values),
-        Some(at) => Err(stored.error(suffix, format!("{} at {at}", values[at]), "finite values")),
-    }
+    stored.finite(suffix, values)
 }
 
 /// The scale of each of `count` blocks.

@@ -79,11 +79,12 @@ fn read(stored: &Stored<'_>) -> Result<Ordered, Error> {
     Ok(weight.map_err(|error| stored.format_error(error))?.into())
 }
 
-/// Scales as f32, which holds all of them exactly.
+/// Scales as f32, which holds all of them exactly but the NaN of E8M0: that is infinite here, and refused too.
 fn scales(stored: &Stored<'_>, suffix: &str, scale: &TensorView) -> Result<Vec<f32>, Error> {
-    match scale.dtype {
-        Dtype::F8E8m0 => Ok(scale.data.iter().map(|code| 2.0 * e8m0_to_half(*code)).collect()),
-        dtype if FLOATS.contains(&dtype) => Ok(floats(scale)),
-        _ => Err(stored.error(suffix, describe(scale), "F32, BF16, F16 or F8_E8M0")),
-    }
+    let values = match scale.dtype {
+        Dtype::F8E8m0 => scale.data.iter().map(|code| 2.0 * e8m0_to_half(*code)).collect(),
+        dtype if FLOATS.contains(&dtype) => floats(scale),
+        _ => return Err(stored.error(suffix, describe(scale), "F32, BF16, F16 or F8_E8M0")),
+    };
+    stored.finite(suffix, values)
 }

@@ -15,6 +15,9 @@ use crate::{Dtype, Error};
 const BLOCKS: &str = ".weight";
 const SCALE: &str = ".scale";
 
+/// What a scale of 0xff, which ggml reads as 480, is without its sign.
+const E4M3_NAN: u8 = 0x7f;
+
 /// The row of the table.
 pub(super) const NVFP4_GGUF: Scheme = Scheme {
     suffixes: &[BLOCKS, SCALE, ".input_scale"],
@@ -44,6 +47,9 @@ fn read(stored: &Stored<'_>) -> Result<Ordered, Error> {
         return Err(stored.error(SCALE, tensor_scale.to_string(), "a finite factor above 0"));
     }
     let (codes, scales) = nvfp4_to_rows(&stored.need(BLOCKS)?.data);
+    if scales.contains(&E4M3_NAN) {
+        return Err(stored.error(BLOCKS, "a scale of 0xff", "scales up to 448"));
+    }
     let parts = Parts { scales: scales.into(), tensor_scale, ..Parts::codes_only(codes.into()) };
     let weight = by_name("fp4").and_then(|format| Weight::new(format, rows, cols, parts));
     Ok(weight.map_err(|error| stored.format_error(error))?.into())

@@ -6,7 +6,7 @@ use std::path::Path;
 use marlin_file::{Checkpoint, Model, Safetensors, check_finite};
 use serde_json::json;
 
-use crate::build::{f32s, parse_safetensors, tensors, text};
+use crate::build::{GgufFile, f32s, parse_safetensors, tensors, text};
 
 /// The tensors of one weight: suffix, dtype, shape, bytes.
 struct Parts {
@@ -237,4 +237,78 @@ fn bitsandbytes() {
     assert_eq!(absmax, ".weight.absmax: U8 [32], expected F32 or U8 [33]");
     let absmax = golden().write(".weight.nested_absmax", 0, &f32s(&[f32::INFINITY])).refused();
     assert_eq!(absmax, ".weight.nested_absmax: inf at 0, expected finite values");
+}
+
+#[test]
+fn fp8_blocks() {
+    const SCALE: &str = ".weight_scale_inv";
+    let golden = || parts("fp8-blocks", "columns");
+    let shapes = "[1], [3, 1], [3, 2] or [1, 2]";
+    for shape in [&[1, 3][..], &[2], &[2, 1], &[1, 1, 2], &[1, 0]] {
+        let bytes = vec![0; 4 * shape.iter().product::<usize>()];
+        let scale = golden().set(SCALE, "F32", shape, &bytes).refused();
+        assert_eq!(scale, format!("{SCALE}: F32 {shape:?}, expected {shapes}"));
+    }
+    let scale = golden().set(SCALE, "I32", &[1, 2], &[0; 8]).refused();
+    assert_eq!(scale, format!("{SCALE}: I32 [1, 2], expected F32, BF16, F16 or F8_E8M0"));
+    let scale = golden().without(SCALE).refused();
+    assert_eq!(scale, ".weight_scale: missing, not among the 1 there are");
+    for shape in [&[768][..], &[3, 16, 16], &[0, 256]] {
+        let bytes = vec![0; shape.iter().product()];
+        let codes = golden().set(".weight", "F8_E4M3", shape, &bytes).refused();
+        let expected = "F8_E4M3 or F8_E5M2 [rows, columns]";
+        assert_eq!(codes, format!(".weight: F8_E4M3 {shape:?}, expected {expected}"));
+    }
+    let wide = golden().set(".weight", "F8_E5M2", &[3, 256], &[0; 768]).refused();
+    assert_eq!(wide, format!("{SCALE}: F32 [1, 2], expected [1] or [3, 1] for F8_E5M2"));
+    for (value, found) in [(f32::NAN, "NaN"), (f32::NEG_INFINITY, "-inf")] {
+        let scale = golden().write(SCALE, 4, &f32s(&[value])).refused();
+        assert_eq!(scale, format!("{SCALE}: {found} at 1, expected finite values"));
+    }
+    // The byte of NaN among powers of two, which would be the next power.
+    let scale = parts("fp8-blocks", "powers").write(SCALE, 1, &[0xff]).refused();
+    assert_eq!(scale, format!("{SCALE}: inf at 1, expected finite values"));
+    // A block of zeros is a block of zeros.
+    let zeros = golden().write(SCALE, 0, &[0; 4]).open().weight("w").unwrap();
+    check_finite("f", "w", &zeros).unwrap();
+    assert!(zeros.to_f32()[..128].iter().all(|value| *value == 0.0));
+}
+
+#[test]
+fn nvfp4_of_a_gguf() {
+    const F32: u32 = 0;
+    const F16: u32 = 1;
+    const NVFP4: u32 = 40;
+    let blocks = || GgufFile::new().tensor("w.weight", &[128, 3], NVFP4, &[0x31; 3 * 2 * 36]);
+    let open = |file: &GgufFile| Checkpoint::from(Model::Gguf(file.parse().unwrap()));
+    let refused = |file: GgufFile| text(open(&file).weight("w"));
+    assert!(open(&blocks()).weight("w").is_ok());
+    assert!(open(&blocks().tensor("w.scale", &[1], F32, &f32s(&[0.5]))).weight("w").is_ok());
+    for (value, found) in [(0f32, "0"), (-0.5, "-0.5"), (f32::NAN, "NaN"), (f32::INFINITY, "inf")] {
+        let scale = refused(blocks().tensor("w.scale", &[1], F32, &f32s(&[value])));
+        let expected = "a finite factor above 0";
+        assert_eq!(scale, format!("f.gguf: tensor w.scale: {found}, expected {expected}"));
+    }
+    let scale = refused(blocks().tensor("w.scale", &[3], F32, &[0; 12]));
+    assert_eq!(scale, "f.gguf: tensor w.scale: F32 [3], expected F32 [1]");
+    let scale = refused(blocks().tensor("w.scale", &[1], F16, &[0; 2]));
+    assert_eq!(scale, "f.gguf: tensor w.scale: F16 [1], expected F32 [1]");
+    // Rows of whole blocks, all of them in the file.
+    let torn = GgufFile::new().tensor("w.weight", &[96, 2], NVFP4, &[0; 3 * 36]);
+    let expected = "96 columns, NVFP4 needs a multiple of 64";
+    assert_eq!(text(torn.parse()), format!("f.gguf: tensor w.weight: {expected}"));
+    let short = GgufFile::new().tensor("w.weight", &[128, 3], NVFP4, &[0; 5 * 36]);
+    assert_eq!(text(short.parse()), "f.gguf: tensor w.weight: bytes 96..312, the tensor data is 96..276");
+    // The byte of NaN means 0, and a scale has no sign: ggml reads 0xff as 480, which E4M3 does not have.
+    let large = refused(GgufFile::new().tensor("w.weight", &[64, 1], NVFP4, &[0xff; 36]));
+    assert_eq!(large, "f.gguf: tensor w.weight: a scale of 0xff, expected scales up to 448");
+    let odd = GgufFile::new().tensor(
+        "w.weight",
+        &[64, 1],
+        NVFP4,
+        &[[0x7f, 0x00, 0xb8, 0x38].as_slice(), &[0x22; 32]].concat(),
+    );
+    let odd = open(&odd).weight("w").unwrap();
+    check_finite("f", "w", &odd).unwrap();
+    assert_eq!([0, 16, 32, 48].map(|col| odd.to_f32()[col]), [0.0, 0.0, 1.0, 1.0]);
 }
