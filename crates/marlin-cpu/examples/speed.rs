@@ -156,7 +156,7 @@ fn model(format: &'static dyn Format) -> Result<Plan> {
         plan.add_step("rope", rope(k.split(KV_HEADS)));
         plan.add_step("write", Op::CacheWrite { x: kv, cache, start: 0 });
         let (heads, out) = (q.split(HEADS), mixed.split(HEADS));
-        plan.add_step("attention", Op::Attention { q: heads, cache, shape, out });
+        plan.add_step("attention", Op::Attention { q: heads, cache, shape, sinks: None, out });
         plan.add_step("o", Op::MatMul { x: mixed, products: residual(wo) });
         plan.add_step("norm", rms(hidden, normed));
         let products = vec![product(wgate, gate), product(wup, up)];

@@ -23,6 +23,8 @@ pub(crate) struct Attention<'a> {
     pub q: &'a View,
     pub cache: CacheId,
     pub shape: &'a AttentionShape,
+    /// A score for each head, if they have sinks.
+    pub sinks: Option<&'a [f32]>,
     pub out: &'a View,
 }
 
@@ -125,7 +127,8 @@ impl Attention<'_> {
             for head in 0..self.out.heads {
                 let at = first_tile[row] + head / group;
                 let query = (row - tiles[at].rows.start) * group + head % group;
-                finish(&done[at][query * len..][..len], segment_mut(out_row, self.out, head));
+                let sink = self.sinks.map(|sinks| sinks[head]);
+                finish(&done[at][query * len..][..len], sink, segment_mut(out_row, self.out, head));
             }
         });
     }

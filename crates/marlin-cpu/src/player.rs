@@ -145,6 +145,7 @@ impl Vectors {
             match &step.op {
                 Op::RmsNorm { weight: id, .. }
                 | Op::Rope { frequencies: id, .. }
+                | Op::Attention { sinks: Some(id), .. }
                 | Op::MoeRoute { bias: Some(id), .. } => vectors.load(plan, *id),
                 Op::MatMul { products, .. } => {
                     products.iter().filter_map(|product| product.bias).for_each(|id| vectors.load(plan, id));
@@ -193,8 +194,9 @@ impl State {
                 rows.rope(angles(table, vectors, batch, *frequencies, *scale), *style, x, out);
             }
             Op::CacheWrite { x, cache, start } => caches.write(*cache, *start, x, buffers, batch),
-            Op::Attention { q, cache, shape, out } => {
-                let attention = Attention { q, cache: *cache, shape, out };
+            Op::Attention { q, cache, shape, sinks, out } => {
+                let sinks = sinks.map(|id| vectors.get(id));
+                let attention = Attention { q, cache: *cache, shape, sinks, out };
                 attention.compute((*isa, threads), (buffers, caches), batch, partials);
             }
             Op::GatedMul { gate, up, activation, out } => rows.gated_mul(*activation, gate, up, out),

@@ -94,7 +94,7 @@ impl Builder {
             window: Some(37),
         };
         let (q, heads) = (q.split(2 * KV_HEADS), out.split(2 * KV_HEADS));
-        self.plan.add_step("attention", Op::Attention { q, cache, shape, out: heads });
+        self.plan.add_step("attention", Op::Attention { q, cache, shape, sinks: None, out: heads });
         self.matmul("o", out, &[hidden], true);
     }
 
@@ -127,7 +127,7 @@ impl Builder {
             scale: 0.25,
             window: None,
         };
-        self.plan.add_step("attention", Op::Attention { q: absorbed, cache, shape, out: mixed });
+        self.plan.add_step("attention", Op::Attention { q: absorbed, cache, shape, sinks: None, out: mixed });
         let values = self.buffer("values", HEADS * 12);
         let weight = self.matrix(HEADS * 12, LATENT);
         self.plan.add_step("values", Op::HeadMatMul { x: mixed, weight, out: values.split(HEADS) });

@@ -298,7 +298,9 @@ fn weights_of(op: &Op) -> (Vec<WeightId>, Vec<WeightId>) {
             (matrices, products.iter().filter_map(|product| product.bias).collect())
         }
         Op::HeadMatMul { weight, .. } => (vec![*weight], Vec::new()),
-        Op::MoeRoute { bias, .. } => (Vec::new(), bias.iter().copied().collect()),
+        Op::Attention { sinks: vector, .. } | Op::MoeRoute { bias: vector, .. } => {
+            (Vec::new(), vector.iter().copied().collect())
+        }
         Op::MoeExperts { bank, shared, .. } => {
             let expert = |expert: &Expert| [expert.gate, expert.up, expert.down];
             (bank.iter().chain(shared).flat_map(expert).collect(), Vec::new())

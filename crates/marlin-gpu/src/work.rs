@@ -112,7 +112,7 @@ pub fn attention(at: usize, rows: usize, depth: usize, bytes: usize, cold: Cold)
     let caches: Vec<CacheId> =
         (0..cold.copies(depth * width * bytes)).map(|_| plan.add_cache("cache", width)).collect();
     for &cache in &caches {
-        plan.add_step("attention", Op::Attention { q, cache, shape, out });
+        plan.add_step("attention", Op::Attention { q, cache, shape, sinks: None, out });
     }
     let row = plan.add_buffer("row", Rows::Tokens, width, Word::F32);
     let mut work = work("attention", format!("{name}, {depth} positions"), None, plan, depth - rows, rows);

@@ -264,6 +264,9 @@ pub enum Op {
         cache: CacheId,
         /// Where keys and values lie, scale, window.
         shape: AttentionShape,
+        /// f32 `[1, q.heads]`: for each head a score that takes its share of the softmax and has no
+        /// value (attention sinks, arXiv 2309.17453, learned as in gpt-oss).
+        sinks: Option<WeightId>,
         /// As many heads as `q`, `shape.v_width` wide.
         out: View,
     },

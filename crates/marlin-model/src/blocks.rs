@@ -37,6 +37,8 @@ pub struct SelfAttention {
     pub scale: f32,
     /// Sliding window.
     pub window: Option<usize>,
+    /// A learned sink for each query head.
+    pub sinks: bool,
 }
 
 /// The norm of query and key heads.
@@ -65,6 +67,7 @@ impl SelfAttention {
             rope,
             scale: (head_dim as f32).powf(-0.5),
             window: None,
+            sinks: false,
         })
     }
 
@@ -109,7 +112,8 @@ impl SelfAttention {
             window: self.window,
         };
         let mixed = b.buffer("mixed", heads * dim);
-        b.step(name, Op::Attention { q, cache, shape, out: mixed.split(heads) });
+        let sinks = if self.sinks { Some(b.vector(&format!("{name}.sinks"), heads)?) } else { None };
+        b.step(name, Op::Attention { q, cache, shape, sinks, out: mixed.split(heads) });
         project(b, &format!("{name}.o_proj"), mixed, out, self.out_bias)
     }
 }

@@ -93,7 +93,7 @@ impl Model {
             scale: 0.25,
             window: None,
         };
-        self.plan.add_step(label, Op::Attention { q: queries, cache, shape, out: mixed });
+        self.plan.add_step(label, Op::Attention { q: queries, cache, shape, sinks: None, out: mixed });
         let values = self.buffer("values", HEADS * VALUE);
         let weight = self.matrix("v_b", HEADS * VALUE, latent);
         let out_heads = values.split(HEADS);

@@ -6,7 +6,7 @@ use marlin_kernel::{
     shader::Variant,
 };
 
-use super::Lowering;
+use super::{Lowering, NONE};
 use crate::{
     Matrices,
     batch::Dims,
@@ -62,7 +62,9 @@ impl Tiling {
 impl Lowering<'_> {
     /// Takes an `Attention` step.
     pub(super) fn attention(&mut self, step: usize, op: &Op) {
-        let Op::Attention { q, cache, shape, out } = op else { unreachable!("{op:?} is no attention") };
+        let Op::Attention { q, cache, shape, sinks, out } = op else {
+            unreachable!("{op:?} is no attention")
+        };
         let stride = self.shared.caches[cache.0 as usize].stride;
         let (variant, pairs, columns) = match self.matrix_variant(q.heads / shape.kv_heads, stride, shape) {
             Some((variant, pairs)) => (variant, pairs, 1),
@@ -84,6 +86,7 @@ impl Lowering<'_> {
         words.extend([heads, kv_heads, shape.k_start, shape.k_width].map(|word| word as u32));
         words.extend([shape.v_start, v_width, stride, shape.window.unwrap_or(0)].map(|word| word as u32));
         words.push(shape.scale.to_bits());
+        words.push(sinks.map_or(NONE, |sinks| self.shared.weights.vector(sinks)));
         self.push(Dispatch {
             step,
             kernel: "attention",

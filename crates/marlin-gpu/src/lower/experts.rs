@@ -11,7 +11,7 @@ use marlin_kernel::{
     shader::Variant,
 };
 
-use super::{FEW_ROWS, Lowering, products::units, row_count, rows_word, rowwise::activation_word};
+use super::{FEW_ROWS, Lowering, NONE, products::units, row_count, rows_word, rowwise::activation_word};
 use crate::{
     Error,
     batch::Dims,
@@ -25,8 +25,6 @@ use crate::{
 const RECORD: usize = 12;
 /// Pairs of a tile, as `lists.wgsl` has it.
 const TILE_ROWS: usize = 64;
-/// `bias` of a router without.
-const NONE: u32 = u32::MAX;
 
 /// What the matrices of a dispatch have in common: order and slab.
 type Kind = (Order, usize);

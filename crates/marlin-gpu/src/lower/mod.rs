@@ -22,6 +22,9 @@ use crate::{
     program::{Dispatch, Listing},
 };
 
+/// The place of a vector that a step does without.
+const NONE: u32 = u32::MAX;
+
 /// Rows up to which a product is a matrix-vector product.
 pub(crate) const FEW_ROWS: usize = 16;
 

@@ -62,7 +62,7 @@ fn plan() -> Plan {
         scale: 0.2,
         window: None,
     };
-    plan.add_step("attention", Op::Attention { q, cache, shape, out: up.split(HEADS) });
+    plan.add_step("attention", Op::Attention { q, cache, shape, sinks: None, out: up.split(HEADS) });
     let weight = add(&mut plan, "heads", "int4", HIDDEN, width);
     plan.add_step("heads", Op::HeadMatMul { x: up.split(HEADS), weight, out: gate.split(HEADS) });
     let activation = Activation::Silu;

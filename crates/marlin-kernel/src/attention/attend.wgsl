@@ -209,7 +209,7 @@ fn main(
         sum += parts[thread / 8u * 8u + i];
     }
     if thread % 8u == 0u && thread / 8u < PAIRS {
-        factors[own] = sum;
+        factors[own] = with_sink(pairs[own].head, largest, sum);
         if first_col == 0u {
             store_sum(output, own, PAIRS, largest, sum);
         }

@@ -177,7 +177,7 @@ fn main(
         sum += subgroupShuffleXor(sum, i);
     }
     if thread % LANES == 0u {
-        factors[thread / LANES] = sum;
+        factors[thread / LANES] = with_sink(own.head, largest, sum);
         store_sum(output, thread / LANES, PAIRS, largest, sum);
     }
     if workgroups.z > 1u {

@@ -1,4 +1,4 @@
-// Merges the splits of attention: out = sum_i e^(max_i - max) acc_i / sum_i e^(max_i - max) sum_i.
+// Merges the splits of attention: out = sum_i e^(max_i - max) acc_i / (sum_i e^(max_i - max) sum_i + sink).
 //
 // grid: x = rows, y = heads, z = ceil(v_width / 32). A workgroup takes 32 columns of one pair; 8 threads of a
 // column take every eighth split each:
@@ -118,6 +118,7 @@ fn main(
         for (var i = thread; i < 256u; i += 32u) {
             value += parts[i];
         }
-        arena[step.out + group.x * step.out_stride + group.y * step.out_head + col] = value / sum;
+        let all = with_sink(group.y, largest, sum);
+        arena[step.out + group.x * step.out_stride + group.y * step.out_head + col] = value / all;
     }
 }

@@ -1,13 +1,15 @@
-//! Causal softmax attention over a paged cache: grouped, multi-query, windowed and latent heads.
+//! Causal softmax attention over a paged cache: grouped, multi-query, windowed and latent heads, sinks.
 //!
 //! | argument | shape | type |
 //! |---|---|---|
 //! | q | `[tokens, heads, k_width]` | f32 |
 //! | cache | keys and values where [`AttentionShape`] says | f32 or f16, the player's choice |
+//! | sinks | `[1, heads]`, or none | f32 |
 //! | out | `[tokens, heads, v_width]` | f32, written |
 //!
 //! `out = sum_j softmax_j(scale * q k_j) v_j` over the positions [`AttentionShape::visible`], scores
-//! and sums in f32 or better, the largest score subtracted first. Latent attention (DeepSeek-V2,
+//! and sums in f32 or better, the largest score subtracted first. A head's sink is one more score in the
+//! sum that the exponentials are divided by, without a value. Latent attention (DeepSeek-V2,
 //! arXiv 2405.04434) is the case of one key/value head whose values are the first columns of its
 //! keys. Moves q and out once and the visible cache rows of a sequence once;
 //! `2 (k_width + v_width)` operations for each head and visible position.
@@ -18,7 +20,7 @@ pub mod simd;
 use std::ops::Range;
 
 use crate::{
-    Case, Cost, Error, Kernel, Precision, RowRule, Tolerance,
+    Case, Cost, Error, Kernel, Precision, RowRule, Tolerance, case,
     contract::Contract,
     kernel::Work,
     plan::{AttentionShape, Op, Plan, Rows, View, Word},
@@ -27,7 +29,7 @@ use crate::{
 /// The row of the table of kernels.
 pub static KERNEL: Kernel = Kernel {
     name: "attention",
-    summary: "softmax attention over the paged cache: grouped, windowed or latent",
+    summary: "softmax attention over the paged cache: grouped, windowed, latent, with sinks",
     rows: RowRule::Tokens,
     in_place: false,
     tolerance,
@@ -55,7 +57,7 @@ fn tolerance(precision: Precision) -> Tolerance {
 }
 
 fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
-    let Op::Attention { q, cache, shape, out } = op else { unreachable!("{op:?} is no attention") };
+    let Op::Attention { q, cache, shape, sinks, out } = op else { unreachable!("{op:?} is no attention") };
     c.reads("q", q)?;
     c.writes("out", out)?;
     c.equal("width of q", q.width, shape.k_width)?;
@@ -68,7 +70,8 @@ fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
     c.require("scale", shape.scale.is_finite(), shape.scale, "a finite number")?;
     let end = |start: usize, width: usize| start.saturating_add(shape.kv_heads * width);
     c.cache("keys", *cache, end(shape.k_start, shape.k_width))?;
-    c.cache("values", *cache, end(shape.v_start, shape.v_width))
+    c.cache("values", *cache, end(shape.v_start, shape.v_width))?;
+    sinks.map_or(Ok(()), |sinks| c.vector("sinks", sinks, q.heads))
 }
 
 fn cost(op: &Op, work: &Work<'_>) -> Cost {
@@ -104,6 +107,7 @@ struct Heads {
     window: Option<usize>,
     /// Column of the first key: an odd one, or one where values can be read four at once.
     start: usize,
+    sinks: bool,
 }
 
 fn cases() -> Vec<Case> {
@@ -116,9 +120,11 @@ fn cases() -> Vec<Case> {
         scale: 1.0 / (k_width as f32).sqrt(),
         window: None,
         start: 1,
+        sinks: false,
     };
     // Widths of real models, where devices have kernels of their own.
     let aligned = |heads| Heads { start: 4, ..heads };
+    let sinks = |heads| Heads { sinks: true, ..heads };
     let latent = |heads, k_width, v_width| Heads { latent: true, ..full(heads, 1, k_width, v_width) };
     let shapes = [
         ("one head", full(1, 1, 1, 1)),
@@ -134,6 +140,8 @@ fn cases() -> Vec<Case> {
         ("heads of 128", aligned(full(8, 2, 128, 128))),
         ("heads of 64", aligned(full(3, 3, 64, 64))),
         ("large scores", Heads { scale: 2.0, ..full(2, 1, 48, 16) }),
+        ("sinks", sinks(full(6, 2, 33, 17))),
+        ("sinks, heads of 64, window 9", Heads { window: Some(9), ..sinks(aligned(full(8, 1, 64, 64))) }),
     ];
     let plays = [
         ("prefill 33", vec![vec![(0, 0..33)]]),
@@ -157,6 +165,8 @@ fn cases() -> Vec<Case> {
         ("latent, GLM's heads", aligned(latent(20, 576, 512)), &wide),
         ("heads of 128", Heads { window: Some(100), ..aligned(full(6, 2, 128, 128)) }, &wide),
         ("heads of 64", aligned(full(4, 2, 64, 64)), &wide),
+        ("sinks", sinks(full(6, 2, 33, 17)), &long),
+        ("sinks, heads of 64", sinks(aligned(full(4, 2, 64, 64))), &wide),
     ];
     let pairs = shapes.iter().flat_map(|shape| plays.iter().map(move |play| (shape, play)));
     pairs
@@ -179,6 +189,9 @@ fn plan(shape: &Heads) -> Plan {
     let out = gapped(plan.add_buffer("out", Rows::Tokens, heads * (v_width + 3) + 2, Word::F32), v_width);
     let cache = plan.add_cache("cache", width + shape.start);
     plan.add_step("write", Op::CacheWrite { x: row, cache, start: shape.start });
+    // Below, among and far above the scores.
+    let sinks: Vec<f32> = (0..heads).map(|head| [0.5, -2.0, 30.0, 2.5, -40.0][head % 5]).collect();
+    let sinks = shape.sinks.then(|| plan.add_weight("sinks", case::vector(&sinks)));
     let shape = AttentionShape {
         kv_heads,
         k_start: shape.start,
@@ -188,7 +201,7 @@ fn plan(shape: &Heads) -> Plan {
         scale: shape.scale,
         window: shape.window,
     };
-    plan.add_step("attention", Op::Attention { q, cache, shape, out });
+    plan.add_step("attention", Op::Attention { q, cache, shape, sinks, out });
     plan
 }
 

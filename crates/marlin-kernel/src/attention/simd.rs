@@ -103,9 +103,16 @@ pub fn merge(into: &mut [f32], from: &[f32]) {
     }
 }
 
-/// The attention of a query whose partials are all merged.
-pub fn finish(partial: &[f32], out: &mut [f32]) {
-    let factor = 1.0 / partial[1];
+/// The attention of a query whose partials are all merged, with the score of its head's sink if it has one.
+pub fn finish(partial: &[f32], sink: Option<f32>, out: &mut [f32]) {
+    let factor = match sink {
+        None => 1.0 / partial[1],
+        Some(sink) => {
+            let largest = partial[0].max(sink);
+            let kept = exp(partial[0] - largest);
+            kept / (kept * partial[1] + exp(sink - largest))
+        }
+    };
     for (out, value) in out.iter_mut().zip(&partial[2..]) {
         *out = value * factor;
     }

@@ -23,27 +23,39 @@ fn softmax_sums_to_one_and_ignores_a_common_offset() {
 #[test]
 fn one_visible_row_gives_its_values() {
     let row = [9.0, 9.0, 1.0, 2.0, 3.0];
-    assert_eq!(attention(&[0.3, -0.2], &[&row], &shape(1, 2, 3)), [1.0, 2.0, 3.0]);
+    assert_eq!(attention(&[0.3, -0.2], &[&row], &shape(1, 2, 3), &[]), [1.0, 2.0, 3.0]);
 }
 
 #[test]
 fn odds_of_one_to_three() {
     let three = 3.0f32.ln();
-    let out = attention(&[1.0], &[&[0.0, 8.0], &[three, 4.0]], &shape(1, 1, 1));
+    let out = attention(&[1.0], &[&[0.0, 8.0], &[three, 4.0]], &shape(1, 1, 1), &[]);
     assert!((out[0] - 5.0).abs() < 1e-6, "{out:?}");
+}
+
+#[test]
+fn a_sink_takes_its_share_and_has_no_value() {
+    // Scores ln 3 and 0 beside a sink of ln 4: weights 3/8 and 1/8.
+    let three = 3.0f32.ln();
+    let rows: [&[f32]; 2] = [&[three, 8.0], &[0.0, 16.0]];
+    let out = attention(&[1.0], &rows, &shape(1, 1, 1), &[4.0f32.ln()]);
+    assert!((out[0] - 5.0).abs() < 1e-6, "{out:?}");
+    // Each head has its own.
+    let out = attention(&[1.0; 2], &[&[0.0, 8.0]], &shape(1, 1, 1), &[3.0f32.ln(), -100.0]);
+    assert!((out[0] - 2.0).abs() < 1e-6 && (out[1] - 8.0).abs() < 1e-6, "{out:?}");
 }
 
 #[test]
 fn query_heads_share_key_heads_in_order() {
     // Four query heads over two key/value heads: 0 and 1 read the first, 2 and 3 the second.
-    let out = attention(&[1.0; 4], &[&[0.0, 0.0, 10.0, 20.0]], &shape(2, 1, 1));
+    let out = attention(&[1.0; 4], &[&[0.0, 0.0, 10.0, 20.0]], &shape(2, 1, 1), &[]);
     assert_eq!(out, [10.0, 10.0, 20.0, 20.0]);
 }
 
 #[test]
 fn a_latent_head_reads_its_keys_as_values() {
     let latent = AttentionShape { v_start: 0, ..shape(1, 3, 2) };
-    assert_eq!(attention(&[1.0, 1.0, 1.0], &[&[5.0, 6.0, 7.0]], &latent), [5.0, 6.0]);
+    assert_eq!(attention(&[1.0, 1.0, 1.0], &[&[5.0, 6.0, 7.0]], &latent, &[]), [5.0, 6.0]);
 }
 
 #[test]
@@ -65,7 +77,7 @@ fn the_definition_in_matrices_agrees() {
     let shape = AttentionShape { scale: 0.4, window: Some(4), ..shape(heads, k_width, v_width) };
     for (token, q) in q.iter().enumerate() {
         let rows: Vec<&[f32]> = shape.visible(token).map(|row| cache[row].as_slice()).collect();
-        let out = attention(q, &rows, &shape);
+        let out = attention(q, &rows, &shape, &[]);
         for head in 0..heads {
             // The whole row of the score matrix, with the hidden positions masked afterwards.
             let masked: Vec<f64> = (0..tokens)

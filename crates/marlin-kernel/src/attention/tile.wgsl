@@ -39,11 +39,14 @@ struct Step {
     window: u32,
     // Multiplied into the scores.
     scale: f32,
+    // First word in `vectors` of the heads' sinks, or NONE.
+    sinks: u32,
 }
 @group(0) @binding(0) var<uniform> step: Step;
 
 // Below every score; no infinity, since Metal may compile as if there were none.
 const LOWEST: f32 = -3.0e38;
+const NONE: u32 = 0xffffffffu;
 
 struct Tile {
     // First row of the sequence in the batch, its rows (0: there is no such tile), its first position.
@@ -137,6 +140,15 @@ fn output_of(workgroup: vec3<u32>, workgroups: vec3<u32>, kv_head: u32, pairs: u
 // First word of a pair's accumulators in scratch.
 fn accumulator(output: Output, pair: u32) -> u32 {
     return 4u + 2u * output.all + (output.first + pair) * step.v_width;
+}
+
+// The sum of a head's weights, which are relative to `largest`, and of its sink's. Held where exp does not
+// overflow: the values of a head are 0 beyond.
+fn with_sink(head: u32, largest: f32, sum: f32) -> f32 {
+    if step.sinks == NONE {
+        return sum;
+    }
+    return sum + exp(min(vectors[step.sinks + head] - largest, 80.0));
 }
 
 // Stores one value column of pair `at` of the tile: divided by the sum of weights, or for the merge.

@@ -79,7 +79,7 @@ fn plan(heads: usize, width: usize) -> Plan {
         scale: 1.0,
         window: Some(1),
     };
-    plan.add_step("read back", Op::Attention { q, cache, shape, out });
+    plan.add_step("read back", Op::Attention { q, cache, shape, sinks: None, out });
     plan
 }
 

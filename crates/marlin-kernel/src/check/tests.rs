@@ -226,6 +226,8 @@ fn attention_arguments() {
     assert_eq!(change(|shape| shape.scale = f32::NAN), "scale: found NaN, expected a finite number");
     assert_eq!(change(|shape| shape.k_start = 3), "keys: found columns ..4, expected 3 columns");
     assert_eq!(change(|shape| shape.v_start = 4), "values: found columns ..5, expected 3 columns");
+    let none = change!(attention::KERNEL, Op::Attention { sinks, .. } => *sinks = Some(WeightId(0)));
+    assert_eq!(none, "sinks: found 0, expected fewer than 0");
 }
 
 #[test]
@@ -417,7 +419,7 @@ fn ops() -> impl Strategy<Value = Op> {
                 3 => Op::HeadMatMul { x: a, weight, out: b },
                 4 => Op::Rope { x: a, frequencies: weight, style, scale: 1.0, out: b },
                 5 => Op::CacheWrite { x: a, cache, start: n },
-                6 => Op::Attention { q: a, cache, shape, out: b },
+                6 => Op::Attention { q: a, cache, shape, sinks: Some(weight).filter(|_| q == 1), out: b },
                 7 => Op::GatedMul { gate: a, up: b, activation, out: c },
                 8 => Op::Add { x: a, out: b },
                 9 => Op::MoeRoute { logits: a, bias: Some(weight), routing, experts: b, weights: c },

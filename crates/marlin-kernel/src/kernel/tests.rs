@@ -90,6 +90,7 @@ fn attention_moves_the_visible_rows_of_each_sequence_once() {
             q: q.split(4),
             cache: crate::plan::CacheId(0),
             shape: shape(window),
+            sinks: None,
             out: out.split(4),
         })
     };

@@ -28,7 +28,7 @@ fn plan() -> Plan {
     };
     plan.add_step("embed", Op::Embed { table, scale: 1.0, out: x });
     plan.add_step("write", Op::CacheWrite { x, cache, start: 0 });
-    plan.add_step("attend", Op::Attention { q: x, cache, shape, out: mixed });
+    plan.add_step("attend", Op::Attention { q: x, cache, shape, sinks: None, out: mixed });
     plan.add_step("residual", Op::Add { x: mixed, out: x });
     plan.add_step("gather", Op::Gather { x, out: last });
     let products = vec![Product { weight: table, bias: None, out: logits, accumulate: false }];

@@ -216,7 +216,7 @@ impl LatentAttention {
             window: None,
         };
         let out = b.buffer("mixed_latent", heads * latent).split(heads);
-        b.step(name, Op::Attention { q, cache, shape, out });
+        b.step(name, Op::Attention { q, cache, shape, sinks: None, out });
         out
     }
 }
