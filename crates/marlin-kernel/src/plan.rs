@@ -132,13 +132,20 @@ pub enum RopeStyle {
     Half,
 }
 
-/// The gate of a gated feed-forward layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a gated feed-forward layer makes one value of gate and up: a function of the gate times up, unless
+/// said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// x * sigmoid(x).
     Silu,
     /// 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks & Gimpel, arXiv 1606.08415).
     GeluTanh,
+    /// `x sigmoid(1.702 x) (y + 1)` with `x = min(gate, limit)` and `y = up` held within `-limit..=limit`
+    /// (gpt-oss; transformers, `modeling_gpt_oss.py`).
+    ClampedSwiglu {
+        /// Above 0.
+        limit: f32,
+    },
 }
 
 /// How a router turns logits into scores.
@@ -270,7 +277,7 @@ pub enum Op {
         /// As many heads as `q`, `shape.v_width` wide.
         out: View,
     },
-    /// `out = activation(gate) * up`.
+    /// `out = activation(gate) * up`, or as the activation says.
     GatedMul {
         /// The gate.
         gate: View,

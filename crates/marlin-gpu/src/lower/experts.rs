@@ -11,7 +11,7 @@ use marlin_kernel::{
     shader::Variant,
 };
 
-use super::{FEW_ROWS, Lowering, NONE, products::units, row_count, rows_word, rowwise::activation_word};
+use super::{FEW_ROWS, Lowering, NONE, products::units, row_count, rows_word, rowwise::activation_words};
 use crate::{
     Error,
     batch::Dims,
@@ -40,6 +40,8 @@ struct Bank<'a> {
     cols: usize,
     inner: usize,
     outs: usize,
+    /// Of the activation.
+    limit: f32,
     /// Words of `Step` that do not depend on the kind.
     words: Vec<u32>,
     /// First word of the records of each kind.
@@ -62,7 +64,7 @@ impl Bank<'_> {
         for cols in [self.cols, self.inner] {
             words.extend([cols as u32, Order::blocks(cols) as u32, 0, 0]);
         }
-        words.push(self.outs as u32);
+        words.extend([self.outs as u32, self.limit.to_bits()]);
         words
     }
 }
@@ -108,6 +110,7 @@ impl Lowering<'_> {
         let rows = self.rows_of(x);
         let [from, chosen, by, to] = [x, experts, weights, out].map(|view| self.place(view));
         let slots = experts.len() + usize::from(shared.is_some());
+        let (activation, limit) = activation_words(*activation);
         let all: Vec<&Expert> = bank.iter().chain(shared).collect();
         let words = [
             rows_word(rows),
@@ -123,7 +126,7 @@ impl Lowering<'_> {
             to.base,
             to.stride,
             0,
-            activation_word(*activation),
+            activation,
         ];
         let mut split = false;
         for expert in &all {
@@ -139,6 +142,7 @@ impl Lowering<'_> {
             cols: x.len(),
             inner,
             outs: out.len(),
+            limit,
             words: words.into(),
             tables: HashMap::new(),
         };
@@ -288,7 +292,7 @@ impl Lowering<'_> {
         for cols in [bank.cols, bank.inner] {
             words.extend([cols as u32, Order::blocks(cols) as u32, order.groups(cols) as u32, order.shift()]);
         }
-        words.push(bank.outs as u32);
+        words.extend([bank.outs as u32, bank.limit.to_bits()]);
         self.push(Dispatch {
             step: bank.step,
             kernel: "moe_experts",

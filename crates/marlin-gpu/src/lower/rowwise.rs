@@ -159,9 +159,9 @@ impl Lowering<'_> {
                 (self.rows_of(x), None, Micro { extra, scale: *scale, ..micro(Kind::Rope, x, out) })
             }
             Op::GatedMul { gate, up, activation, out } => {
-                let extra = activation_word(*activation);
+                let (extra, scale) = activation_words(*activation);
                 let y = self.place(up);
-                (self.rows_of(gate), None, Micro { extra, y, ..micro(Kind::GatedMul, gate, out) })
+                (self.rows_of(gate), None, Micro { extra, scale, y, ..micro(Kind::GatedMul, gate, out) })
             }
             Op::Add { x, out } => (self.rows_of(x), None, micro(Kind::Add, x, out)),
             Op::Hadamard { x, block, out } => {
@@ -185,10 +185,11 @@ impl Lowering<'_> {
     }
 }
 
-/// An activation as kernels number them.
-pub(super) fn activation_word(activation: Activation) -> u32 {
+/// An activation as kernels number them, and its limit.
+pub(super) fn activation_words(activation: Activation) -> (u32, f32) {
     match activation {
-        Activation::Silu => 0,
-        Activation::GeluTanh => 1,
+        Activation::Silu => (0, 0.0),
+        Activation::GeluTanh => (1, 0.0),
+        Activation::ClampedSwiglu { limit } => (2, limit),
     }
 }

@@ -158,7 +158,7 @@ const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ("matmul/matmul", "block < step.blocks;", "block + 1u < step.blocks;", "matmul", "project"),
     ("shader/rowwise", "u * cosine - v * sine", "u * cosine + v * sine", "rope", "rope"),
     ("attention/attend", "* step.scale", "", "attention", "attention"),
-    ("shader/rowwise", "activate(op.extra, gate) * up", "activate(op.extra, gate)", "gated_mul", "act"),
+    ("shader/rowwise", "op.scale, gate, up)", "op.scale, gate, 1.0)", "gated_mul", "act"),
     (
         "shader/rowwise",
         "+= arena[word(op.x, place.row, head, col)]",
@@ -170,7 +170,7 @@ const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ("shader/rowwise", "tables[op.extra + col]", "col", "permute", "order"),
     ("moe_route/moe_route", "/ divisor * step.scale", "/ divisor", "moe_route", "route"),
     ("moe_experts/combine", "slot < step.slots", "slot + 1u < step.slots", "moe_experts", "experts"),
-    ("moe_experts/gate_up", "* up;", ";", "moe_experts", "experts"),
+    ("moe_experts/gate_up", "value, up)", "value, 1.0)", "moe_experts", "experts"),
     ("shader/rowwise", "batch[batch[7] + place.row]", "place.row", "gather", "gather"),
 ];
 

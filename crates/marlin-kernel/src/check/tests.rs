@@ -271,6 +271,9 @@ fn moe_experts_arguments() {
     assert_eq!(swapped, "down: found [33, 48], expected [21, 33]");
     let fewer = change!(moe_experts::KERNEL, Op::MoeExperts { weights, .. } => weights.width = 2);
     assert_eq!(fewer, "columns of weights: found 2, expected 3");
+    let zero = Activation::ClampedSwiglu { limit: 0.0 };
+    let limit = change!(moe_experts::KERNEL, Op::MoeExperts { activation, .. } => *activation = zero);
+    assert_eq!(limit, "limit: found 0, expected a finite number above 0");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-// gated_mul: out = activation(x) * y. `extra` is the activation.
+// gated_mul: out = activation(x) * y. `extra` is the activation, `scale` its limit.
 //#import gated_mul/activation
 
 fn gated_mul(op: Micro, place: Place) {
@@ -7,6 +7,6 @@ fn gated_mul(op: Micro, place: Place) {
         let col = i % op.width;
         let gate = arena[word(op.x, place.row, head, col)];
         let up = arena[word(op.y, place.row, head, col)];
-        arena[word(op.out, place.row, head, col)] = activate(op.extra, gate) * up;
+        arena[word(op.out, place.row, head, col)] = activate(op.extra, op.scale, gate, up);
     }
 }

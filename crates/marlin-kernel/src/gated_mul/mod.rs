@@ -1,4 +1,4 @@
-//! The gate of a feed-forward layer: `out = activation(gate) * up`.
+//! The gate of a feed-forward layer: `out = activation(gate) * up`, as [`Activation`] says.
 //!
 //! | argument | shape | type |
 //! |---|---|---|
@@ -21,7 +21,7 @@ use crate::{
 /// The row of the table of kernels.
 pub static KERNEL: Kernel = Kernel {
     name: "gated_mul",
-    summary: "SiLU or GELU of the gate times the up projection",
+    summary: "SiLU or GELU of the gate times the up projection, clamped SwiGLU",
     rows: RowRule::Same,
     in_place: true,
     tolerance: single,
@@ -32,7 +32,8 @@ pub static KERNEL: Kernel = Kernel {
 };
 
 fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
-    let Op::GatedMul { gate, up, activation: _, out } = op else { unreachable!("{op:?} is no gated_mul") };
+    let Op::GatedMul { gate, up, activation, out } = op else { unreachable!("{op:?} is no gated_mul") };
+    activates(*activation, c)?;
     c.reads("gate", gate)?;
     c.reads("up", up)?;
     c.writes("out", out)?;
@@ -42,6 +43,16 @@ fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
     c.equal("width of out", out.width, gate.width)
 }
 
+/// What must hold for an activation.
+pub(crate) fn activates(activation: Activation, c: &Contract<'_>) -> Result<(), Error> {
+    match activation {
+        Activation::ClampedSwiglu { limit } => {
+            c.require("limit", limit.is_finite() && limit > 0.0, limit, "a finite number above 0")
+        }
+        Activation::Silu | Activation::GeluTanh => Ok(()),
+    }
+}
+
 fn cost(op: &Op, work: &Work<'_>) -> Cost {
     let Op::GatedMul { gate, .. } = op else { unreachable!("{op:?} is no gated_mul") };
     work.streaming(5 * work.words(gate))
@@ -49,7 +60,7 @@ fn cost(op: &Op, work: &Work<'_>) -> Cost {
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for activation in [Activation::Silu, Activation::GeluTanh] {
+    for activation in [Activation::Silu, Activation::GeluTanh, Activation::ClampedSwiglu { limit: 0.75 }] {
         for (rows, width) in [(1, 1), (3, 31), (33, 65), (2, 1025)] {
             for place in ["apart", "gate", "up"] {
                 let (plan, _) = plan(activation, width, place);

@@ -8,17 +8,26 @@ use crate::{
     reference::Memory,
 };
 
-/// The gate's function of one value.
-pub fn activate(activation: Activation, x: f64) -> f64 {
+/// One value of gate and up.
+pub fn activate(activation: Activation, gate: f64, up: f64) -> f64 {
+    let silu = |x: f64, slope: f64| x / (1.0 + (-slope * x).exp());
     match activation {
-        Activation::Silu => x / (1.0 + (-x).exp()),
-        Activation::GeluTanh => 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x * x * x)).tanh()),
+        Activation::Silu => silu(gate, 1.0) * up,
+        Activation::GeluTanh => {
+            let inner = (2.0 / PI).sqrt() * (gate + 0.044715 * gate * gate * gate);
+            0.5 * gate * (1.0 + inner.tanh()) * up
+        }
+        Activation::ClampedSwiglu { limit } => {
+            let limit = f64::from(limit);
+            silu(gate.min(limit), 1.702) * (up.clamp(-limit, limit) + 1.0)
+        }
     }
 }
 
-/// `activation(gate) * up`, value by value.
+/// [`activate`], value by value.
 pub fn gated_mul(gate: &[f32], up: &[f32], activation: Activation) -> Vec<f64> {
-    gate.iter().zip(up).map(|(&gate, &up)| activate(activation, f64::from(gate)) * f64::from(up)).collect()
+    let pairs = gate.iter().zip(up);
+    pairs.map(|(&gate, &up)| activate(activation, f64::from(gate), f64::from(up))).collect()
 }
 
 pub(crate) fn play(op: &Op, _: &Plan, memory: &mut Memory) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use crate::{
     simd::{Isa, Simd, Task, math::exp},
 };
 
-/// `out = activation(gate) * up`; all slices are of one length.
+/// [`Op::GatedMul`](crate::plan::Op::GatedMul) of a slice; all slices are of one length.
 pub fn gated_mul(isa: Isa, activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
     isa.run(Slice { activation, gate, up, out });
 }
@@ -37,6 +37,12 @@ impl Task for Slice<'_> {
                 for ((out, gate), up) in values {
                     let twice = TWICE_ROOT_2_BY_PI * (gate + 0.044_715 * gate * gate * gate);
                     *out = gate / (1.0 + exp(-twice)) * up;
+                }
+            }
+            Activation::ClampedSwiglu { limit } => {
+                for ((out, gate), up) in values {
+                    let gate = gate.min(limit);
+                    *out = gate / (1.0 + exp(-1.702 * gate)) * (up.clamp(-limit, limit) + 1.0);
                 }
             }
         }

@@ -20,5 +20,6 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
         at += hidden_at(rows);
     }
     let gate = bitcast<f32>(scratch[at]);
-    scratch[at] = bitcast<u32>(activate(step.activation, gate) * bitcast<f32>(scratch[at + words]));
+    let up = bitcast<f32>(scratch[at + words]);
+    scratch[at] = bitcast<u32>(activate(step.activation, step.limit, gate, up));
 }

@@ -27,7 +27,7 @@ struct Step {
     weights_stride: u32,
     out: u32,
     out_stride: u32,
-    // First word of the records; the gate's function: 0 silu, 1 gelu.
+    // First word of the records; the activation, as in gated_mul/activation.
     table: u32,
     activation: u32,
     // Columns of gate and up, their blocks of 32 columns, scales of a row, log2(columns of a scale / 16).
@@ -41,7 +41,8 @@ struct Step {
     inner_groups: u32,
     inner_shift: u32,
     outs: u32,
-    unused: u32,
+    // Of the activation.
+    limit: f32,
 }
 @group(0) @binding(0) var<uniform> step: Step;
 

@@ -52,7 +52,8 @@ fn gated(t: Target, at: u32, col: u32) -> vec4<f32> {
     var value = vec4<f32>(0.0);
     for (var i = 0u; i < 4u; i += 1u) {
         // Columns beyond the last are read with weights of zero: they must be numbers.
-        value[i] = select(0.0, activate(step.activation, gate[i]) * up[i], col + i < step.inner);
+        let product = activate(step.activation, step.limit, gate[i], up[i]);
+        value[i] = select(0.0, product, col + i < step.inner);
     }
     return value;
 }

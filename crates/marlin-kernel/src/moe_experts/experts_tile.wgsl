@@ -65,7 +65,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             var value = gate_scale * sums[i][j];
             if SPLIT == 0u {
                 let up = tensor_scale_of(expert, UP) * sums[i][(j + 2u) & 3u];
-                value = activate(step.activation, value) * up;
+                value = activate(step.activation, step.limit, value, up);
             }
             // Columns beyond the last are read with weights of zero: they must be numbers.
             if out < width {

@@ -95,7 +95,7 @@ fn main(
             var value = tensor_scale_of(expert, group.z) * subgroupAdd(sums[o]);
             if SPLIT == 0u {
                 let up = tensor_scale_of(expert, UP) * subgroupAdd(sums[o + ROWS - OUTS]);
-                value = activate(step.activation, value) * up;
+                value = activate(step.activation, step.limit, value, up);
             }
             let col = first + o;
             if lane == 0u && busy && col < step.inner {

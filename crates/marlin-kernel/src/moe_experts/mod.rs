@@ -22,6 +22,7 @@ use marlin_format::{FORMATS, Format};
 use crate::{
     Case, Cost, Error, Kernel, Precision, Random, RowRule, Tolerance, case,
     contract::Contract,
+    gated_mul::activates,
     kernel::Work,
     plan::{Activation, Expert, Op, Plan, Rows, Word},
 };
@@ -49,9 +50,10 @@ fn tolerance(precision: Precision) -> Tolerance {
 }
 
 fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
-    let Op::MoeExperts { x, experts, weights, bank, shared, activation: _, out } = op else {
+    let Op::MoeExperts { x, experts, weights, bank, shared, activation, out } = op else {
         unreachable!("{op:?} is no moe_experts")
     };
+    activates(*activation, c)?;
     c.reads("x", x)?;
     c.contiguous("x", x)?;
     c.reads_words("experts", experts)?;
@@ -119,6 +121,8 @@ fn cases() -> Vec<Case> {
     let dense = |_| FORMATS[0];
     cases.push(case("rows 65, dense", &Sizes { rows: 65, ..wide }, silu, dense, spread));
     cases.push(case("gelu", &wide, Activation::GeluTanh, dense, spread));
+    let clamped = Activation::ClampedSwiglu { limit: 0.75 };
+    cases.push(case("clamped", &wide, clamped, dense, spread));
     cases.push(case("one hot expert", &Sizes { top_k: 1, ..wide }, silu, dense, |_, _| vec![7]));
     cases.push(case("every format, shared", &Sizes { rows: 17, shared: true, ..wide }, silu, mixed, spread));
     let tall = Sizes { rows: 150, hidden: 130, intermediate: 70, experts: 9, top_k: 2, shared: true };

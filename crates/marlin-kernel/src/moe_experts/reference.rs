@@ -14,7 +14,7 @@ use crate::{
 pub fn expert(x: &[f32], gate: &Weight, up: &Weight, down: &Weight, activation: Activation) -> Vec<f64> {
     let (gate, up) = (matmul(x, gate, None), matmul(x, up, None));
     let hidden: Vec<f32> =
-        gate.iter().zip(up).map(|(&gate, up)| (activate(activation, gate) * up) as f32).collect();
+        gate.iter().zip(up).map(|(&gate, up)| activate(activation, gate, up) as f32).collect();
     matmul(&hidden, down, None)
 }
 
