@@ -9,13 +9,15 @@ use marlin_kernel::{
 
 use crate::{
     buffers::{Buffers, segment_mut},
-    products::{Products, Request},
+    player::Vectors,
+    products::{Products, Request, put},
     threads::Threads,
 };
 
 /// [`marlin_kernel::plan::Op::MoeExperts`] as data.
 pub(crate) struct Experts<'a> {
     pub plan: &'a Plan,
+    pub vectors: &'a Vectors,
     pub x: &'a View,
     pub experts: &'a View,
     pub weights: &'a View,
@@ -60,11 +62,15 @@ impl Experts<'_> {
             for slot in 0..slots {
                 let factor = if slot < top_k { weights[self.weights.start + slot] } else { 1.0 };
                 let (group, place) = sorted.places[row * slots + slot];
-                products.result(&requests, group, place, |start, values| {
+                let mut add = |start: usize, values: &[f32]| {
                     for (out, value) in out[start..].iter_mut().zip(values) {
                         *out += factor * value;
                     }
-                });
+                };
+                products.result(&requests, group, place, &mut add);
+                if let Some(bias) = self.expert(sorted.groups[group].0).bias {
+                    add(0, self.vectors.get(bias.down));
+                }
             }
         });
         Ok(())
@@ -90,7 +96,7 @@ impl Experts<'_> {
         sorted: &Sorted,
     ) {
         let matrices = |expert: usize| {
-            let Expert { gate, up, down } = self.expert(expert);
+            let Expert { gate, up, down, .. } = self.expert(expert);
             [gate, up, down].map(|id| self.plan.weight(id))
         };
         let experts = || sorted.groups.iter().map(|(expert, _)| *expert);
@@ -118,6 +124,10 @@ impl Experts<'_> {
             products.result(&requests, 2 * group + 1, pick, |start, values| {
                 up[start..][..values.len()].copy_from_slice(values);
             });
+            if let Some(bias) = self.expert(sorted.groups[group].0).bias {
+                put(gate, self.vectors.get(bias.gate), true);
+                put(up, self.vectors.get(bias.up), true);
+            }
             gated_mul(isa, self.activation, gate, up, hidden);
         });
         products.load(threads, (sorted.rows.len(), width), forms, |place, load| {

@@ -150,6 +150,11 @@ impl Vectors {
                 Op::MatMul { products, .. } => {
                     products.iter().filter_map(|product| product.bias).for_each(|id| vectors.load(plan, id));
                 }
+                Op::MoeExperts { bank, shared, .. } => {
+                    let biases = bank.iter().chain(shared).filter_map(|expert| expert.bias);
+                    let ids = biases.flat_map(|bias| [bias.gate, bias.up, bias.down]);
+                    ids.for_each(|id| vectors.load(plan, id));
+                }
                 _ => {}
             }
         }
@@ -208,7 +213,7 @@ impl State {
             }
             Op::MoeExperts { x, experts, weights, bank, shared, activation, out } => {
                 let (shared, activation) = (*shared, *activation);
-                let op = Experts { plan, x, experts, weights, bank, shared, activation, out };
+                let op = Experts { plan, vectors, x, experts, weights, bank, shared, activation, out };
                 return op.compute(*isa, threads, products, buffers);
             }
             Op::Gather { x, out } => rows.gather(batch, x, out),

@@ -191,7 +191,7 @@ impl Products {
 }
 
 /// Stores or adds values.
-fn put(out: &mut [f32], values: &[f32], add: bool) {
+pub(crate) fn put(out: &mut [f32], values: &[f32], add: bool) {
     for (out, value) in out.iter_mut().zip(values) {
         *out = if add { *out + value } else { *value };
     }

@@ -163,6 +163,7 @@ impl Builder {
             gate: it.matrix(INTERMEDIATE, HIDDEN),
             up: it.matrix(INTERMEDIATE, HIDDEN),
             down: it.matrix(HIDDEN, INTERMEDIATE),
+            bias: None,
         };
         let bank = (0..EXPERTS).map(|_| expert(self)).collect();
         let shared = Some(expert(self));

@@ -12,7 +12,7 @@
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use marlin_format::Weight;
-use marlin_kernel::plan::{Expert, Op, Plan, WeightId};
+use marlin_kernel::plan::{Op, Plan, WeightId};
 use rayon::prelude::*;
 
 use crate::{Error, Gpu, buffers::STAGING_BYTES, order::Order};
@@ -302,8 +302,12 @@ fn weights_of(op: &Op) -> (Vec<WeightId>, Vec<WeightId>) {
             (Vec::new(), vector.iter().copied().collect())
         }
         Op::MoeExperts { bank, shared, .. } => {
-            let expert = |expert: &Expert| [expert.gate, expert.up, expert.down];
-            (bank.iter().chain(shared).flat_map(expert).collect(), Vec::new())
+            let all = || bank.iter().chain(shared);
+            let biases = all().filter_map(|expert| expert.bias);
+            (
+                all().flat_map(|expert| [expert.gate, expert.up, expert.down]).collect(),
+                biases.flat_map(|bias| [bias.gate, bias.up, bias.down]).collect(),
+            )
         }
         _ => (Vec::new(), Vec::new()),
     }

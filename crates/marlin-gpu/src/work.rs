@@ -151,6 +151,7 @@ pub fn experts(name: &str, format: &'static dyn Format, rows: usize, sizes: &Exp
         gate: plan.add_weight("gate", gate.clone()),
         up: plan.add_weight("up", gate.clone()),
         down: plan.add_weight("down", down.clone()),
+        bias: None,
     };
     let banks: Vec<(Vec<Expert>, Expert)> =
         (0..2).map(|_| ((0..count).map(|_| expert()).collect(), expert())).collect();

@@ -327,7 +327,7 @@ pub enum Op {
         weights: View,
     },
     /// `out += sum_i weights[i] * down[e_i](activation(gate[e_i] x) * (up[e_i] x))`, and the same of the
-    /// shared expert with weight 1, last.
+    /// shared expert with weight 1, last; each product with its bias, if the experts have biases.
     MoeExperts {
         /// Contiguous input.
         x: View,
@@ -362,7 +362,7 @@ pub enum Op {
     },
 }
 
-/// The three matrices of an expert.
+/// The three matrices of an expert, and their biases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expert {
     /// `[intermediate, x.len()]`.
@@ -370,6 +370,19 @@ pub struct Expert {
     /// `[intermediate, x.len()]`.
     pub up: WeightId,
     /// `[out.len(), intermediate]`.
+    pub down: WeightId,
+    /// What is added to the three products; all experts of a step have it or none.
+    pub bias: Option<ExpertBias>,
+}
+
+/// The biases of an expert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertBias {
+    /// f32 `[1, intermediate]`.
+    pub gate: WeightId,
+    /// f32 `[1, intermediate]`.
+    pub up: WeightId,
+    /// f32 `[1, out.len()]`.
     pub down: WeightId,
 }
 

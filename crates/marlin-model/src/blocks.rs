@@ -239,6 +239,7 @@ impl Experts {
             gate: b.matrix(&format!("{name}.gate_proj.weight"), self.intermediate, h.len())?,
             up: b.matrix(&format!("{name}.up_proj.weight"), self.intermediate, h.len())?,
             down: b.matrix(&format!("{name}.down_proj.weight"), out.len(), self.intermediate)?,
+            bias: None,
         })
     }
 }

@@ -139,6 +139,7 @@ impl Model {
                 gate: self.matrix("expert gate", intermediate, hidden),
                 up: self.matrix("expert up", intermediate, hidden),
                 down: self.matrix("expert down", hidden, intermediate),
+                bias: None,
             })
             .collect();
         let (shared, activation) = (bank.pop(), Activation::Silu);

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Words of an expert's record in `tables`.
-const RECORD: usize = 12;
+const RECORD: usize = 13;
 /// Pairs of a tile, as `lists.wgsl` has it.
 const TILE_ROWS: usize = 64;
 
@@ -58,13 +58,18 @@ impl Bank<'_> {
         }
     }
 
+    /// The words of `Step` after the columns.
+    fn last_words(&self) -> [u32; 3] {
+        [self.outs as u32, self.limit.to_bits(), u32::from(self.experts[0].bias.is_some())]
+    }
+
     /// `Step` for a dispatch that reads no weights.
     fn sizes(&self) -> Vec<u32> {
         let mut words = self.words.clone();
         for cols in [self.cols, self.inner] {
             words.extend([cols as u32, Order::blocks(cols) as u32, 0, 0]);
         }
-        words.extend([self.outs as u32, self.limit.to_bits()]);
+        words.extend(self.last_words());
         words
     }
 }
@@ -292,7 +297,7 @@ impl Lowering<'_> {
         for cols in [bank.cols, bank.inner] {
             words.extend([cols as u32, Order::blocks(cols) as u32, order.groups(cols) as u32, order.shift()]);
         }
-        words.extend([bank.outs as u32, bank.limit.to_bits()]);
+        words.extend(bank.last_words());
         self.push(Dispatch {
             step: bank.step,
             kernel: "moe_experts",
@@ -369,6 +374,10 @@ impl Lowering<'_> {
                 record[3 + at] = (piece.scales / scales) as u32;
                 record[6 + at] = self.plan.weight(id).parts().tensor_scale.to_bits();
                 record[9] |= 1 << at;
+            }
+            if let Some(bias) = expert.bias {
+                let vectors = [bias.gate, bias.up, bias.down].map(|id| self.shared.weights.vector(id));
+                record[10..].copy_from_slice(&vectors);
             }
             records.extend(record);
         }

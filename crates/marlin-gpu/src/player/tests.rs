@@ -86,6 +86,7 @@ fn plan() -> Plan {
             gate: add(&mut plan, "gate", "fp4", 32, HIDDEN),
             up: add(&mut plan, "up", "fp4", 32, HIDDEN),
             down: add(&mut plan, "down", "fp4", HIDDEN, 32),
+            bias: None,
         })
         .collect();
     plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared: None, activation, out: h });

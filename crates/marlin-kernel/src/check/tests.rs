@@ -274,6 +274,14 @@ fn moe_experts_arguments() {
     let zero = Activation::ClampedSwiglu { limit: 0.0 };
     let limit = change!(moe_experts::KERNEL, Op::MoeExperts { activation, .. } => *activation = zero);
     assert_eq!(limit, "limit: found 0, expected a finite number above 0");
+    let biased = |at: usize| {
+        change!(moe_experts::KERNEL, Op::MoeExperts { bank, .. } => {
+            let matrix = bank[0].gate;
+            bank[at].bias = Some(ExpertBias { gate: matrix, up: matrix, down: matrix });
+        })
+    };
+    assert_eq!(biased(1), "biases: found of some experts, expected of all or none");
+    assert_eq!(biased(0), "bias of gate: found [33, 48], expected [1, 33]");
 }
 
 #[test]
@@ -410,7 +418,8 @@ fn ops() -> impl Strategy<Value = Op> {
                 denominator_eps: 0.0,
                 scale: 1.0,
             };
-            let bank = vec![Expert { gate: weight, up: weight, down: weight }; n.min(3)];
+            let bias = (q == 1).then_some(ExpertBias { gate: weight, up: weight, down: weight });
+            let bank = vec![Expert { gate: weight, up: weight, down: weight, bias }; n.min(3)];
             let (activation, style) = (Activation::Silu, RopeStyle::Half);
             match kind {
                 0 => Op::Embed { table: weight, scale: 1.0, out: a },

@@ -104,7 +104,8 @@ fn attention_moves_the_visible_rows_of_each_sequence_once() {
 fn experts_that_nobody_can_choose_do_not_move() {
     let found = cost(|plan, [x, out, experts]| {
         let mut weight = || plan.add_weight("expert", matrix(8, 8, &[0.0; 64]));
-        let bank = (0..5).map(|_| Expert { gate: weight(), up: weight(), down: weight() }).collect();
+        let mut expert = || Expert { gate: weight(), up: weight(), down: weight(), bias: None };
+        let bank = (0..5).map(|_| expert()).collect();
         let weights = plan.add_buffer("weights", Rows::Tokens, 1, Word::F32);
         let experts = experts.inner(0, 1);
         let activation = crate::plan::Activation::Silu;

@@ -14,6 +14,18 @@
 //#import moe_experts/dot
 @group(0) @binding(7) var<storage, read_write> scratch: array<vec4<f32>>;
 
+// What the biases of this dispatch's experts add to an output.
+fn biases(row: u32, out: u32) -> f32 {
+    var sum = 0.0;
+    for (var slot = 0u; slot < select(0u, step.slots, step.biased == 1u); slot += 1u) {
+        let expert = expert_of(row, slot);
+        if is_here(expert, DOWN) {
+            sum = fma(weight_of(row, slot), bias_of(expert, DOWN, out), sum);
+        }
+    }
+    return sum;
+}
+
 @compute @workgroup_size(256)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -72,7 +84,7 @@ fn main(
         for (var o = 0u; o < OUTS; o += 1u) {
             let sum = subgroupAdd(sums[o]);
             if lane == 0u && busy && first + o < step.outs {
-                arena[step.out + row * step.out_stride + first + o] += sum;
+                arena[step.out + row * step.out_stride + first + o] += sum + biases(row, first + o);
             }
         }
     }

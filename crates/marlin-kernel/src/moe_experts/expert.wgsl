@@ -2,10 +2,10 @@
 //
 // A pair is a row and one of its `slots`: pair = row * slots + slot. Slots below `top_k` are the chosen
 // experts; the one after them, if there is one, is the shared expert with weight 1. An expert's place is a
-// record of 12 words in `tables`:
+// record of 13 words in `tables`:
 //
 //   | first block of codes: gate, up, down | first scale: gate, up, down | tensor scales: gate, up, down |
-//   | matrices of this dispatch: 1 gate, 2 up, 4 down | 0 | 0 |
+//   | matrices of this dispatch: 1 gate, 2 up, 4 down | biases in `vectors`: gate, up, down |
 //
 // The matrices a dispatch reads have one format and one slab. Others are played by dispatches of their own,
 // with the same lists and other records.
@@ -43,10 +43,12 @@ struct Step {
     outs: u32,
     // Of the activation.
     limit: f32,
+    // Whether there are biases.
+    biased: u32,
 }
 @group(0) @binding(0) var<uniform> step: Step;
 
-const RECORD: u32 = 12u;
+const RECORD: u32 = 13u;
 const GATE: u32 = 0u;
 const UP: u32 = 1u;
 const DOWN: u32 = 2u;
@@ -76,6 +78,14 @@ fn scales_of(expert: u32, matrix: u32) -> u32 {
 
 fn tensor_scale_of(expert: u32, matrix: u32) -> f32 {
     return bitcast<f32>(tables[step.table + expert * RECORD + 6u + matrix]);
+}
+
+// What is added to output `out` of a product.
+fn bias_of(expert: u32, matrix: u32, out: u32) -> f32 {
+    if step.biased == 0u {
+        return 0.0;
+    }
+    return vectors[tables[step.table + expert * RECORD + 10u + matrix] + out];
 }
 
 // Whether this dispatch reads the matrix.

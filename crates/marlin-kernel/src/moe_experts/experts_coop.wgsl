@@ -52,10 +52,21 @@ fn gated(t: Target, at: u32, col: u32) -> vec4<f32> {
     var value = vec4<f32>(0.0);
     for (var i = 0u; i < 4u; i += 1u) {
         // Columns beyond the last are read with weights of zero: they must be numbers.
-        let product = activate(step.activation, step.limit, gate[i], up[i]);
-        value[i] = select(0.0, product, col + i < step.inner);
+        let own = min(col + i, step.inner - 1u);
+        let x = gate[i] + bias_of(t.expert, GATE, own);
+        let y = up[i] + bias_of(t.expert, UP, own);
+        value[i] = select(0.0, activate(step.activation, step.limit, x, y), col + i < step.inner);
     }
     return value;
+}
+
+// The biases of four outputs of down; of those beyond the last, the last's.
+fn biases(t: Target, col: u32) -> vec4<f32> {
+    var values = vec4<f32>(0.0);
+    for (var i = 0u; i < select(0u, 4u, step.biased == 1u); i += 1u) {
+        values[i] = bias_of(t.expert, DOWN, min(col + i, step.outs - 1u));
+    }
+    return values;
 }
 
 // Writes a matrix of the left and one of the right half: gate and up of the same, or two of down.
@@ -85,7 +96,7 @@ fn store(left: MatrixC, right: MatrixC, t: Target) {
         let col = t.out + half * 4u * TILE + 4u * quad % TILE;
         if row < t.count && col < step.outs {
             let at = sums_at(t.rows) + pair_of(t.first, row) * sum_vectors() + col / 4u;
-            scratch[at] = bitcast<vec4<u32>>(scale * four(area + half * AREA + 4u * quad));
+            scratch[at] = bitcast<vec4<u32>>(scale * four(area + half * AREA + 4u * quad) + biases(t, col));
         }
     }
 }

@@ -59,7 +59,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         for (var j = 0u; j < 4u; j += 1u) {
             let out = out0 + (local & 15u) + 16u * j;
             if out < step.outs {
-                scratch[pair + out] = bitcast<u32>(scale * sums[i][j]);
+                scratch[pair + out] = bitcast<u32>(fma(scale, sums[i][j], bias_of(expert, DOWN, out)));
             }
         }
     }

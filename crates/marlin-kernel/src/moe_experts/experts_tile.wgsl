@@ -62,9 +62,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         let pair = base + scratch[first + at] * width;
         for (var j = 0u; j < WIDTH / 16u; j += 1u) {
             let out = out0 + (local & 15u) + 16u * j;
-            var value = gate_scale * sums[i][j];
+            let own = min(out, step.inner - 1u);
+            var value = fma(gate_scale, sums[i][j], bias_of(expert, group.z, own));
             if SPLIT == 0u {
-                let up = tensor_scale_of(expert, UP) * sums[i][(j + 2u) & 3u];
+                let sum = sums[i][(j + 2u) & 3u];
+                let up = fma(tensor_scale_of(expert, UP), sum, bias_of(expert, UP, own));
                 value = activate(step.activation, step.limit, value, up);
             }
             // Columns beyond the last are read with weights of zero: they must be numbers.

@@ -92,12 +92,15 @@ fn main(
             }
         }
         for (var o = 0u; o < OUTS; o += 1u) {
-            var value = tensor_scale_of(expert, group.z) * subgroupAdd(sums[o]);
+            let col = first + o;
+            let own = min(col, step.inner - 1u);
+            let sum = subgroupAdd(sums[o]);
+            var value = fma(tensor_scale_of(expert, group.z), sum, bias_of(expert, group.z, own));
             if SPLIT == 0u {
-                let up = tensor_scale_of(expert, UP) * subgroupAdd(sums[o + ROWS - OUTS]);
+                let up_sum = subgroupAdd(sums[o + ROWS - OUTS]);
+                let up = fma(tensor_scale_of(expert, UP), up_sum, bias_of(expert, UP, own));
                 value = activate(step.activation, step.limit, value, up);
             }
-            let col = first + o;
             if lane == 0u && busy && col < step.inner {
                 let to = (group.z * rows * step.slots + pair) * step.inner_blocks * 32u;
                 let quad = (col % 32u) / 4u;

@@ -8,7 +8,9 @@
 //! | weights | `[rows, top_k]`, contiguous | f32 |
 //! | bank\[e\].gate, .up | `[intermediate, hidden]` | any format |
 //! | bank\[e\].down | `[out.len(), intermediate]` | any format |
-//! | shared | as those of the bank, or none | any format |
+//! | bank\[e\].bias.gate, .up | `[1, intermediate]`, or none | f32 |
+//! | bank\[e\].bias.down | `[1, out.len()]`, or none | f32 |
+//! | shared | as those of the bank, or none | as those |
 //! | out | `[rows, out.len()]`, contiguous | f32, added to |
 //!
 //! The intermediate width is the same for all experts; formats may differ. Moves the matrices of the
@@ -24,7 +26,7 @@ use crate::{
     contract::Contract,
     gated_mul::activates,
     kernel::Work,
-    plan::{Activation, Expert, Op, Plan, Rows, Word},
+    plan::{Activation, Expert, ExpertBias, Op, Plan, Rows, Word},
 };
 
 /// The row of the table of kernels.
@@ -71,6 +73,13 @@ fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
         c.matrix("gate", expert.gate, intermediate, x.len())?;
         c.matrix("up", expert.up, intermediate, x.len())?;
         c.matrix("down", expert.down, out.len(), intermediate)?;
+        let alike = expert.bias.is_some() == bank[0].bias.is_some();
+        c.require("biases", alike, "of some experts", "of all or none")?;
+        if let Some(bias) = expert.bias {
+            c.vector("bias of gate", bias.gate, intermediate)?;
+            c.vector("bias of up", bias.up, intermediate)?;
+            c.vector("bias of down", bias.down, out.len())?;
+        }
     }
     Ok(())
 }
@@ -81,7 +90,10 @@ fn cost(op: &Op, work: &Work<'_>) -> Cost {
     };
     let uses = work.words(experts);
     let bytes = |expert: &Expert| -> usize {
-        [expert.gate, expert.up, expert.down].iter().map(|id| work.plan.weight(*id).len_bytes()).sum()
+        let matrices = [expert.gate, expert.up, expert.down];
+        let biases = expert.bias.map(|bias| [bias.gate, bias.up, bias.down]);
+        let all = matrices.into_iter().chain(biases.into_iter().flatten());
+        all.map(|id| work.plan.weight(id).len_bytes()).sum()
     };
     // Formats may differ from expert to expert: count the mean.
     let total: usize = bank.iter().map(bytes).sum();
@@ -94,6 +106,7 @@ fn cost(op: &Op, work: &Work<'_>) -> Cost {
 }
 
 /// The sizes of a case.
+#[derive(Clone, Copy)]
 struct Sizes {
     rows: usize,
     hidden: usize,
@@ -101,11 +114,13 @@ struct Sizes {
     experts: usize,
     top_k: usize,
     shared: bool,
+    bias: bool,
 }
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let small = Sizes { rows: 1, hidden: 48, intermediate: 33, experts: 5, top_k: 3, shared: true };
+    let small =
+        Sizes { rows: 1, hidden: 48, intermediate: 33, experts: 5, top_k: 3, shared: true, bias: false };
     let silu = Activation::Silu;
     for format in FORMATS {
         // One is enough for what differs in the size of groups only.
@@ -116,7 +131,8 @@ fn cases() -> Vec<Case> {
         }
     }
     let mixed = |matrix: usize| FORMATS[matrix % FORMATS.len()];
-    let wide = Sizes { rows: 33, hidden: 31, intermediate: 17, experts: 13, top_k: 4, shared: false };
+    let wide =
+        Sizes { rows: 33, hidden: 31, intermediate: 17, experts: 13, top_k: 4, shared: false, bias: false };
     cases.push(case("rows 33, every format", &wide, silu, mixed, spread));
     let dense = |_| FORMATS[0];
     cases.push(case("rows 65, dense", &Sizes { rows: 65, ..wide }, silu, dense, spread));
@@ -125,11 +141,22 @@ fn cases() -> Vec<Case> {
     cases.push(case("clamped", &wide, clamped, dense, spread));
     cases.push(case("one hot expert", &Sizes { top_k: 1, ..wide }, silu, dense, |_, _| vec![7]));
     cases.push(case("every format, shared", &Sizes { rows: 17, shared: true, ..wide }, silu, mixed, spread));
-    let tall = Sizes { rows: 150, hidden: 130, intermediate: 70, experts: 9, top_k: 2, shared: true };
+    let tall =
+        Sizes { rows: 150, hidden: 130, intermediate: 70, experts: 9, top_k: 2, shared: true, bias: false };
     cases.push(case("rows 150, shared", &tall, silu, dense, spread));
     cases.push(case("rows 150, one hot expert", &Sizes { top_k: 1, ..tall }, silu, dense, |_, _| vec![3]));
+    // As gpt-oss has them, and where gate and up do not share a dispatch.
+    for (name, sizes) in [("few rows", Sizes { rows: 3, ..wide }), ("rows 150", tall)] {
+        let sizes = Sizes { bias: true, ..sizes };
+        cases.push(case(&format!("biases, {name}"), &sizes, clamped, |_| mxfp4(), spread));
+        cases.push(case(&format!("biases, {name}, every format"), &sizes, silu, mixed, spread));
+    }
     cases.push(case("all experts chosen", &Sizes { rows: 3, top_k: 13, ..wide }, silu, dense, spread));
     cases
+}
+
+fn mxfp4() -> &'static dyn Format {
+    marlin_format::by_name("mxfp4").expect("it is a format")
 }
 
 /// Different random experts.
@@ -157,11 +184,15 @@ fn case(
                 let weight = case::weight(&mut random, format(3 * at + matrix), rows, cols);
                 plan.add_weight("expert", weight)
             };
-            Expert {
-                gate: add(0, intermediate, hidden),
-                up: add(1, intermediate, hidden),
-                down: add(2, 21, intermediate),
-            }
+            let (gate, up) = (add(0, intermediate, hidden), add(1, intermediate, hidden));
+            let down = add(2, 21, intermediate);
+            let mut vector = |len| plan.add_weight("bias", case::vector(&random.normals(len)));
+            let bias = sizes.bias.then(|| ExpertBias {
+                gate: vector(intermediate),
+                up: vector(intermediate),
+                down: vector(21),
+            });
+            Expert { gate, up, down, bias }
         })
         .collect();
     let shared = if sizes.shared { bank.pop() } else { None };

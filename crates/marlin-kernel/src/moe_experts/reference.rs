@@ -1,21 +1,23 @@
 //! The chosen experts, one token and one expert after another.
 
-use marlin_format::Weight;
-
 use crate::{
     Error,
     gated_mul::reference::activate,
     matmul::reference::matmul,
-    plan::{Activation, Op, Plan},
-    reference::Memory,
+    plan::{Activation, Expert, Op, Plan, WeightId},
+    reference::{Memory, vector},
 };
 
-/// One expert: `down(activation(gate x) * (up x))`.
-pub fn expert(x: &[f32], gate: &Weight, up: &Weight, down: &Weight, activation: Activation) -> Vec<f64> {
-    let (gate, up) = (matmul(x, gate, None), matmul(x, up, None));
+/// One expert: `down(activation(gate x) * (up x))`, each product with its bias if there are biases.
+pub fn expert(x: &[f32], expert: &Expert, plan: &Plan, activation: Activation) -> Vec<f64> {
+    let product = |x: &[f32], weight: WeightId, bias: Option<WeightId>| {
+        matmul(x, plan.weight(weight), bias.map(|bias| vector(plan, bias)).as_deref())
+    };
+    let gate = product(x, expert.gate, expert.bias.map(|bias| bias.gate));
+    let up = product(x, expert.up, expert.bias.map(|bias| bias.up));
     let hidden: Vec<f32> =
         gate.iter().zip(up).map(|(&gate, up)| activate(activation, gate, up) as f32).collect();
-    matmul(&hidden, down, None)
+    product(&hidden, expert.down, expert.bias.map(|bias| bias.down))
 }
 
 pub(crate) fn play(op: &Op, plan: &Plan, memory: &mut Memory) -> Result<(), Error> {
@@ -37,8 +39,7 @@ pub(crate) fn play(op: &Op, plan: &Plan, memory: &mut Memory) -> Result<(), Erro
         }
         uses.extend(shared.iter().map(|matrices| (matrices, 1.0)));
         for (matrices, factor) in uses {
-            let [gate, up, down] = [matrices.gate, matrices.up, matrices.down].map(|id| plan.weight(id));
-            for (sum, value) in sum.iter_mut().zip(expert(x, gate, up, down, *activation)) {
+            for (sum, value) in sum.iter_mut().zip(expert(x, matrices, plan, *activation)) {
                 *sum += f64::from(factor) * value;
             }
         }

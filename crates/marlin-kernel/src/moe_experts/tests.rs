@@ -4,16 +4,24 @@ use super::{KERNEL, reference::expert};
 use crate::{
     Player, ReferencePlayer,
     case::matrix,
-    plan::{Activation, Op},
+    plan::{Activation, Expert, ExpertBias, Op, Plan},
 };
 
 #[test]
 fn a_small_expert() {
     // gate x = ln 3, up x = 4: silu is 3/4 ln 3, times 4 is 3 ln 3; down doubles and negates it.
-    let (gate, up) = (matrix(1, 2, &[3.0f32.ln(), 0.0]), matrix(1, 2, &[3.0, 1.0]));
-    let out = expert(&[1.0, 1.0], &gate, &up, &matrix(2, 1, &[2.0, -1.0]), Activation::Silu);
+    let mut plan = Plan::default();
+    let mut add = |rows, cols, values: &[f32]| plan.add_weight("", matrix(rows, cols, values));
+    let (gate, up) = (add(1, 2, &[3.0f32.ln(), 0.0]), add(1, 2, &[3.0, 1.0]));
+    let plain = Expert { gate, up, down: add(2, 1, &[2.0, -1.0]), bias: None };
+    // Biases that make the same gate and up of another input, and move the output.
+    let bias =
+        ExpertBias { gate: add(1, 1, &[3.0f32.ln()]), up: add(1, 1, &[4.0]), down: add(1, 2, &[1.0, 5.0]) };
     let three = 3.0 * 3.0f64.ln();
+    let out = expert(&[1.0, 1.0], &plain, &plan, Activation::Silu);
     assert!((out[0] - 2.0 * three).abs() < 1e-6 && (out[1] + three).abs() < 1e-6, "{out:?}");
+    let out = expert(&[0.0, 0.0], &Expert { bias: Some(bias), ..plain }, &plan, Activation::Silu);
+    assert!((out[0] - 2.0 * three - 1.0).abs() < 1e-6 && (out[1] + three - 5.0).abs() < 1e-6, "{out:?}");
 }
 
 #[test]
@@ -44,8 +52,7 @@ fn a_dense_loop_over_all_experts_agrees() {
             let place = chosen.iter().position(|word| word.to_bits() as usize == at);
             let weight = place.map_or(0.0, |place| f64::from(input(weights)[row * 4 + place]));
             let weight = if at == shared_at { 1.0 } else { weight };
-            let [gate, up, down] = [matrices.gate, matrices.up, matrices.down].map(|id| case.plan.weight(id));
-            let values = expert(&input(x)[row * x.len()..][..x.len()], gate, up, down, activation);
+            let values = expert(&input(x)[row * x.len()..][..x.len()], matrices, &case.plan, activation);
             for (sum, value) in expected.iter_mut().zip(values) {
                 *sum += weight * value;
             }

@@ -101,7 +101,8 @@ impl ExpertInputs {
 const INPUT: BufferId = BufferId(0);
 const GATE: BufferId = BufferId(1);
 
-/// For each expert `gate = activation(gate x) * (up x)`, as a plan of [`STEPS`] steps an expert.
+/// For each expert `gate = activation(gate x) * (up x)`, with its biases if it has some, as a plan of
+/// [`STEPS`] steps an expert.
 fn hidden_plan(part: &Plan, experts: &[Expert], cols: usize, activation: Activation) -> Plan {
     let mut plan = Plan { weights: part.weights.clone(), ..Plan::default() };
     let width = experts.first().map_or(0, |expert| part.weight(expert.gate).rows());
@@ -109,8 +110,11 @@ fn hidden_plan(part: &Plan, experts: &[Expert], cols: usize, activation: Activat
     let gate = plan.add_buffer("gate", Rows::Tokens, width, Word::F32);
     let up = plan.add_buffer("up", Rows::Tokens, width, Word::F32);
     for expert in experts {
-        let product = |weight, out| Product { weight, bias: None, out, accumulate: false };
-        let products = vec![product(expert.gate, gate), product(expert.up, up)];
+        let product = |weight, bias, out| Product { weight, bias, out, accumulate: false };
+        let products = vec![
+            product(expert.gate, expert.bias.map(|bias| bias.gate), gate),
+            product(expert.up, expert.bias.map(|bias| bias.up), up),
+        ];
         plan.add_step("gate_up", Op::MatMul { x, products });
         plan.add_step("act", Op::GatedMul { gate, up, activation, out: gate });
     }
