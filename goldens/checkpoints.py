@@ -24,6 +24,7 @@ class Checkpoint:
     dtype: torch.dtype = torch.float32
     shards: int = 1
     prefix: tuple = ()  # (from, to) pairs for the start of a tensor's name, first match wins
+    mxfp4: bool = False  # experts as blocks of E2M1 codes and their E8M0 scales
 
 
 def llama_like(model_type, architecture, **extra):
@@ -86,6 +87,36 @@ def glm_v5(**extra):
     config = {key: value for key, value in glm().items() if key not in old}
     rope = {"rope_theta": 10000.0, "rope_type": "default", "partial_rotary_factor": 1.0}
     return {**config, "rope_interleave": True, "rope_parameters": rope, **extra}
+
+
+def gpt_oss(**extra):
+    """The published spelling of gpt-oss, smaller; the limit is where it matters for weights like these."""
+    return {
+        "architectures": ["GptOssForCausalLM"],
+        "model_type": "gpt_oss",
+        "hidden_act": "silu",
+        "attention_bias": True,
+        "attention_dropout": 0.0,
+        "max_position_embeddings": 256,
+        "initial_context_length": 32,
+        "rms_norm_eps": 1e-05,
+        "rope_theta": 150000,
+        "rope_scaling": {
+            "beta_fast": 32.0,
+            "beta_slow": 1.0,
+            "factor": 8.0,
+            "original_max_position_embeddings": 32,
+            "rope_type": "yarn",
+            "truncate": False,
+        },
+        "sliding_window": 24,
+        "swiglu_limit": 1.25,
+        "tie_word_embeddings": False,
+        "vocab_size": 128,
+        "pad_token_id": 127,
+        "eos_token_id": 126,
+        **extra,
+    }
 
 
 SMALL_GLM = {
@@ -300,6 +331,40 @@ CHECKPOINTS = {
         ),
         torch.bfloat16,
     ),
+    "gpt-oss": Checkpoint(
+        gpt_oss(
+            hidden_size=48,
+            intermediate_size=40,
+            num_hidden_layers=3,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            head_dim=24,
+            num_local_experts=7,
+            num_experts_per_tok=3,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        ),
+        torch.bfloat16,
+    ),
+    # As published: no `layer_types`, the experts in MXFP4.
+    "gpt-oss-mxfp4": Checkpoint(
+        gpt_oss(
+            hidden_size=64,
+            intermediate_size=96,
+            num_hidden_layers=2,
+            num_attention_heads=5,
+            num_key_value_heads=1,
+            head_dim=16,
+            num_local_experts=5,
+            num_experts_per_tok=2,
+            experts_per_token=2,
+            quantization_config={
+                "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router"],
+                "quant_method": "mxfp4",
+            },
+        ),
+        torch.bfloat16,
+        mxfp4=True,
+    ),
     "gemma3-text": Checkpoint(
         {
             **GEMMA_TEXT,
@@ -407,22 +472,26 @@ def draw(name, shape, hidden, one_plus_norms, tied):
         values = 0.2 * rng.standard_normal(shape) + (0 if one_plus_norms else 1)
     elif name.endswith("bias"):
         values = 0.2 * rng.standard_normal(shape)
+    elif name.endswith("sinks"):
+        values = 1.5 * rng.standard_normal(shape)
     elif "embed_tokens" in name:
         values = rng.standard_normal(shape) * (1.5 / np.sqrt(hidden) if tied else 0.5)
     elif name.endswith("lm_head.weight"):
         values = rng.standard_normal(shape) * 1.5 / np.sqrt(hidden)
-    elif name.endswith("mlp.gate.weight"):
+    elif name.endswith(("mlp.gate.weight", "mlp.router.weight")):
         values = rng.standard_normal(shape) * 2 / np.sqrt(hidden)
     else:
         values = rng.standard_t(5, shape) * np.sqrt(3 / 5) / np.sqrt(shape[-1])
     return torch.from_numpy(values.astype(np.float32))
 
 
-def published(state):
+def published(state, model_type):
     """Names as checkpoints on disk have them: one tensor per expert and matrix; transformers fuses them when
-    it loads."""
+    it loads. Those of gpt-oss are fused on disk."""
     for name, value in state.items():
-        if name.endswith("experts.gate_up_proj"):
+        if model_type == "gpt_oss":
+            yield name, value
+        elif name.endswith("experts.gate_up_proj"):
             for expert, both in enumerate(value):
                 for part, matrix in zip(("gate", "up"), both.chunk(2)):
                     yield name.replace("gate_up_proj", f"{expert}.{part}_proj.weight"), matrix
@@ -446,20 +515,35 @@ def make(name, folder):
     tied = text.tie_word_embeddings
 
     tensors = {}
-    for key, value in published(architecture(config).float().state_dict()):
+    for key, value in published(architecture(config).float().state_dict(), config.model_type):
         if key == "lm_head.weight" and tied:
             continue
         start, to = next((pair for pair in checkpoint.prefix if key.startswith(pair[0])), ("", ""))
         key = to + key[len(start) :]
         drawn = draw(key, tuple(value.shape), text.hidden_size, gemma, tied)
         keep = key.endswith("e_score_correction_bias")
-        tensors[key] = (drawn if keep else drawn.to(checkpoint.dtype)).contiguous()
+        if checkpoint.mxfp4 and key.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            tensors[f"{key}_blocks"], tensors[f"{key}_scales"] = blocks_and_scales(drawn)
+        else:
+            tensors[key] = (drawn if keep else drawn.to(checkpoint.dtype)).contiguous()
     write_shards(folder, tensors, checkpoint.shards)
 
-    ids, logits = oracle(architecture, folder, text.vocab_size)
+    ids, logits = oracle(architecture, folder, text.vocab_size, checkpoint.mxfp4)
     save_file({"input_ids": ids, "logits": logits}, folder / "golden.safetensors")
     size = sum(path.stat().st_size for path in folder.glob("model*.safetensors"))
     return f"{len(tensors)} tensors, {size} bytes, logits {list(logits.shape)} std {logits.std():.3f}"
+
+
+def blocks_and_scales(matrices):
+    """Experts `[experts, inputs, outputs]` as codes `[experts, outputs, inputs / 32, 16]`, the even input in
+    the low nibble, and scales 2^(s - 127)."""
+    groups = matrices.transpose(1, 2).unflatten(2, (-1, 32))
+    exponents = groups.abs().amax(-1).log2().floor() - 2
+    magnitudes = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    scaled = groups / exponents.exp2().unsqueeze(-1)
+    codes = (scaled.abs().unsqueeze(-1) - magnitudes).abs().argmin(-1) + 8 * (scaled < 0)
+    blocks = codes[..., ::2] + 16 * codes[..., 1::2]
+    return blocks.to(torch.uint8).contiguous(), (exponents + 127).to(torch.uint8).contiguous()
 
 
 def write_shards(folder, tensors, shards):
@@ -480,19 +564,20 @@ def write_shards(folder, tensors, shards):
 
 
 @torch.no_grad()
-def oracle(architecture, folder, vocab):
+def oracle(architecture, folder, vocab, mxfp4):
     """Loads the folder and runs it in f32. Takes the first seeded prompts whose outputs no rounding can tip
     over.
 
     Prompts are rejected when a relative change of 1e-5 in every weight moves a logit by 1e-3 or changes an
     argmax: a router or an argmax stood on an edge there, and no other implementation could be held to it.
     """
+    options = {"quantization_config": transformers.Mxfp4Config(dequantize=True)} if mxfp4 else {}
     model, report = architecture.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True, **options
     )
     problems = {key: value for key, value in report.items() if value}
     assert not problems, problems
-    model.eval()
+    model.float().eval()
     exact = {key: value.clone() for key, value in model.state_dict().items()}
     for seed in range(100):
         ids = torch.from_numpy(np.random.default_rng(seed).integers(3, vocab - 12, (PROMPTS, LENGTH)))

@@ -3,7 +3,9 @@
 //! A block reads the normalised `h`, and either adds its result to the residual stream or leaves it in
 //! `out`. An architecture file says which blocks, with which settings.
 
-use marlin_kernel::plan::{Activation, AttentionShape, Expert, Op, RopeStyle, Routing, View, WeightId};
+use marlin_kernel::plan::{
+    Activation, AttentionShape, Expert, ExpertBias, Op, RopeStyle, Routing, View, WeightId,
+};
 
 use crate::{Builder, Config, Error};
 
@@ -182,6 +184,8 @@ impl GatedMlp {
 /// A router, its experts and those that every token uses; the result is added to the output.
 #[derive(Clone, Copy, Debug)]
 pub struct Experts {
+    /// What the router is called: `gate` or `router`.
+    pub router: &'static str,
     /// Experts there are.
     pub count: usize,
     /// Columns between, in each.
@@ -190,6 +194,10 @@ pub struct Experts {
     pub routing: Routing,
     /// Whether the router has a bias for the choice.
     pub choice_bias: bool,
+    /// Biases on the router and on all products of an expert.
+    pub bias: bool,
+    /// How gate and up become one.
+    pub activation: Activation,
     /// Columns between of the shared experts, all together; 0 for none.
     pub shared: usize,
 }
@@ -201,11 +209,12 @@ impl Experts {
     /// As [`Builder::matrix`].
     pub fn add(&self, b: &mut Builder<'_>, name: &str, h: View, out: View) -> Result<(), Error> {
         let logits = b.buffer("router", self.count);
-        let router = b.product(&format!("{name}.gate"), h, logits, false)?;
-        b.step(format!("{name}.gate"), Op::MatMul { x: h, products: vec![router] });
+        let router = format!("{name}.{}", self.router);
+        let product = b.product(&router, h, logits, self.bias)?;
+        b.step(&router, Op::MatMul { x: h, products: vec![product] });
 
         let bias = if self.choice_bias {
-            Some(b.vector(&format!("{name}.gate.e_score_correction_bias"), self.count)?)
+            Some(b.vector(&format!("{router}.e_score_correction_bias"), self.count)?)
         } else {
             None
         };
@@ -222,7 +231,7 @@ impl Experts {
         let alike = self.shared == self.intermediate;
         let shared_name = format!("{name}.shared_experts");
         let shared = if alike { Some(self.expert(b, &shared_name, h, out)?) } else { None };
-        let activation = Activation::Silu;
+        let activation = self.activation;
         b.step(
             format!("{name}.experts"),
             Op::MoeExperts { x: h, experts, weights, bank, shared, activation, out },
@@ -230,16 +239,25 @@ impl Experts {
         if alike || self.shared == 0 {
             return Ok(());
         }
-        let mlp = GatedMlp { intermediate: self.shared, activation, bias: false };
+        let mlp = GatedMlp { intermediate: self.shared, activation, bias: self.bias };
         mlp.add(b, &shared_name, h, Output { view: out, accumulate: true })
     }
 
     fn expert(&self, b: &mut Builder<'_>, name: &str, h: View, out: View) -> Result<Expert, Error> {
+        let bias = if self.bias {
+            Some(ExpertBias {
+                gate: b.vector(&format!("{name}.gate_proj.bias"), self.intermediate)?,
+                up: b.vector(&format!("{name}.up_proj.bias"), self.intermediate)?,
+                down: b.vector(&format!("{name}.down_proj.bias"), out.len())?,
+            })
+        } else {
+            None
+        };
         Ok(Expert {
             gate: b.matrix(&format!("{name}.gate_proj.weight"), self.intermediate, h.len())?,
             up: b.matrix(&format!("{name}.up_proj.weight"), self.intermediate, h.len())?,
             down: b.matrix(&format!("{name}.down_proj.weight"), out.len(), self.intermediate)?,
-            bias: None,
+            bias,
         })
     }
 }

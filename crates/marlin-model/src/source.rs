@@ -193,7 +193,7 @@ impl Source {
             _ if rows == 1 || !name.ends_with(".weight") => Role::Vector,
             "model.embed_tokens.weight" => Role::Embedding,
             "lm_head.weight" => Role::Head,
-            _ if name.ends_with(".mlp.gate.weight") => Role::Router,
+            _ if name.ends_with(".mlp.gate.weight") || name.ends_with(".mlp.router.weight") => Role::Router,
             _ => Role::Linear,
         })
     }

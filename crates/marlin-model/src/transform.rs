@@ -1,5 +1,9 @@
 //! The ways from a tensor of a checkpoint to the tensor a plan wants. All keep the values.
 
+mod fused;
+
+pub use fused::{Form, Fused};
+
 use marlin_format::Weight;
 
 use crate::Error;
@@ -16,6 +20,8 @@ pub enum Transform {
         /// Of how many.
         count: usize,
     },
+    /// One expert of a stack as gpt-oss has them.
+    Fused(Fused),
     /// Undoes llama.cpp's reordering of query and key rows, which turns half-rotation into
     /// interleaved rotation (llama.cpp, `convert_hf_to_gguf.py`, `LlamaModel.permute`):
     ///
@@ -71,6 +77,7 @@ impl Transform {
         Ok(match self {
             Transform::Keep | Transform::LessOne => (rows, cols),
             Transform::Part { count, .. } => (divide(*count)?, cols),
+            Transform::Fused(fused) => fused.shape(name, rows, cols)?,
             // A bias is one row, its values stand for rows.
             Transform::HalfRotation { .. } if rows == 1 => (rows, cols),
             Transform::HalfRotation { heads } => {
@@ -92,6 +99,7 @@ impl Transform {
     pub fn keeps_columns(&self) -> bool {
         match self {
             Transform::Keep | Transform::Part { .. } | Transform::ValueHalf(_) => true,
+            Transform::Fused(fused) => fused.form == Form::Rows,
             // A bias is one row, whose columns move.
             Transform::HalfRotation { .. } | Transform::LessOne | Transform::KeyHalf(_) => false,
         }
@@ -106,6 +114,7 @@ impl Transform {
         match self {
             Transform::Keep => Ok(weight),
             Transform::Part { index, .. } => Ok(weight.slice_rows(index * rows..(index + 1) * rows)),
+            Transform::Fused(fused) => fused.apply(name, &weight),
             Transform::HalfRotation { heads } if weight.rows() == 1 => {
                 let values = weight.to_f32();
                 let order = half_rotation_order(values.len(), *heads);
@@ -167,10 +176,10 @@ fn dense(name: &str, like: &Weight, rows: usize, values: Vec<f32>) -> Result<Wei
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn matrix(rows: usize, cols: usize) -> Weight {
+    pub(super) fn matrix(rows: usize, cols: usize) -> Weight {
         let values: Vec<f32> = (0..rows * cols).map(|i| i as f32).collect();
         Weight::encode(marlin_format::by_name("f32").unwrap(), rows, cols, &values, Default::default())
             .unwrap()

@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["gemma3_text", "gemma3"],
-    gguf: "gemma3",
+    gguf: Some("gemma3"),
     summary: "Gemma 3 (text)",
     build,
     derive,

@@ -25,7 +25,7 @@ use crate::{
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["glm4_moe_lite"],
-    gguf: "deepseek2",
+    gguf: Some("deepseek2"),
     summary: "GLM-4.7-Flash",
     build,
     derive,
@@ -91,7 +91,16 @@ fn experts(config: &Config) -> Result<Experts, Error> {
     };
     let intermediate = config.count("moe_intermediate_size")?;
     let shared = intermediate * config.size_or("n_shared_experts", 1)?;
-    Ok(Experts { count, intermediate, routing, choice_bias: true, shared })
+    Ok(Experts {
+        router: "gate",
+        count,
+        intermediate,
+        routing,
+        choice_bias: true,
+        bias: false,
+        activation: Activation::Silu,
+        shared,
+    })
 }
 
 /// The sizes of multi-head latent attention.

@@ -5,7 +5,7 @@ use crate::{Builder, Config, Error};
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["llama", "mistral"],
-    gguf: "llama",
+    gguf: Some("llama"),
     summary: "Llama 2 and 3, Mistral, SmolLM",
     build,
     derive: keep,

@@ -3,6 +3,7 @@
 mod decoder;
 mod gemma3;
 mod glm4_moe_lite;
+mod gpt_oss;
 mod llama;
 mod qwen2;
 mod qwen3;
@@ -23,8 +24,8 @@ pub(crate) type Derived = Option<Vec<(String, Transform)>>;
 pub struct Architecture {
     /// `model_type` of config.json; aliases first-class, as several names share one computation.
     pub model_types: &'static [&'static str],
-    /// `general.architecture` of a GGUF.
-    pub gguf: &'static str,
+    /// `general.architecture` of a GGUF; `None` where no GGUF is read.
+    pub gguf: Option<&'static str>,
     /// One line for help texts.
     pub summary: &'static str,
     /// Adds all steps.
@@ -41,6 +42,7 @@ pub static ARCHITECTURES: &[Architecture] = &[
     qwen3::ARCHITECTURE,
     qwen3_moe::ARCHITECTURE,
     gemma3::ARCHITECTURE,
+    gpt_oss::ARCHITECTURE,
 ];
 
 /// Finds an architecture by the `model_type` of its configuration.

@@ -3,8 +3,13 @@
 use super::{Architecture, decoder, keep};
 use crate::{Builder, Config, Error};
 
-pub(super) const ARCHITECTURE: Architecture =
-    Architecture { model_types: &["qwen2"], gguf: "qwen2", summary: "Qwen 2 and 2.5", build, derive: keep };
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    model_types: &["qwen2"],
+    gguf: Some("qwen2"),
+    summary: "Qwen 2 and 2.5",
+    build,
+    derive: keep,
+};
 
 fn build(config: &Config, b: &mut Builder<'_>) -> Result<(), Error> {
     decoder::build(

@@ -7,7 +7,7 @@ use crate::{
 };
 
 pub(super) const ARCHITECTURE: Architecture =
-    Architecture { model_types: &["qwen3"], gguf: "qwen3", summary: "Qwen 3", build, derive: keep };
+    Architecture { model_types: &["qwen3"], gguf: Some("qwen3"), summary: "Qwen 3", build, derive: keep };
 
 fn build(config: &Config, b: &mut Builder<'_>) -> Result<(), Error> {
     decoder::build(

@@ -1,7 +1,7 @@
 //! `qwen3_moe`: qwen3 with softmax-routed experts in most layers (transformers,
 //! `modeling_qwen3_moe.py`).
 
-use marlin_kernel::plan::{Routing, Scoring};
+use marlin_kernel::plan::{Activation, Routing, Scoring};
 
 use super::{
     Architecture,
@@ -12,7 +12,7 @@ use crate::{Builder, Config, Error, blocks::Experts};
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     model_types: &["qwen3_moe"],
-    gguf: "qwen3moe",
+    gguf: Some("qwen3moe"),
     summary: "Qwen 3 with experts",
     build,
     derive: keep,
@@ -42,5 +42,14 @@ fn experts(config: &Config) -> Result<Experts, Error> {
         scale: 1.0,
     };
     let intermediate = config.count("moe_intermediate_size")?;
-    Ok(Experts { count, intermediate, routing, choice_bias: false, shared: 0 })
+    Ok(Experts {
+        router: "gate",
+        count,
+        intermediate,
+        routing,
+        choice_bias: false,
+        bias: false,
+        activation: Activation::Silu,
+        shared: 0,
+    })
 }

@@ -221,3 +221,22 @@ fn sorted_columns_give_the_same_logits() {
     }
     assert!(natural.iter().any(|value| value.abs() > 0.1));
 }
+
+#[test]
+fn what_gpt_oss_cannot_do_is_refused_by_name() {
+    let config = |key: &str, value: Value| {
+        let mut config = llama();
+        config["model_type"] = "gpt_oss".into();
+        config["rope_scaling"] = json!({"rope_type": "default"});
+        config["num_local_experts"] = 2.into();
+        config["num_experts_per_tok"] = 1.into();
+        config[key] = value;
+        plan(&config, &llama_tensors()).unwrap_err().to_string()
+    };
+    assert_eq!(config("swiglu_alpha", json!(1.5)), "config swiglu_alpha: found 1.5, expected 1.702");
+    let rope = config("rope_scaling", Value::Null);
+    assert_eq!(rope, "config rope_scaling: found nothing, expected settings of type yarn");
+    let missing = config("swiglu_limit", json!(7.0));
+    assert!(missing.contains("model.layers.0.self_attn.sinks"), "{missing}");
+    assert!(missing.contains("model.layers.0.mlp.experts.0.up_proj.bias"), "{missing}");
+}

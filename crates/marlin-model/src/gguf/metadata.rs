@@ -58,9 +58,15 @@ const LATENT: &[(&str, &str)] = &[
 /// [`Error::Architecture`] lists what is supported.
 pub fn architecture(file: &Gguf) -> Result<&'static Architecture, Error> {
     let found = text(file, "general.architecture").unwrap_or_default();
-    ARCHITECTURES.iter().find(|architecture| architecture.gguf == found).ok_or_else(|| Error::Architecture {
-        found: format!("{found} (general.architecture)"),
-        supported: ARCHITECTURES.iter().map(|architecture| architecture.gguf).collect::<Vec<_>>().join(", "),
+    ARCHITECTURES.iter().find(|architecture| architecture.gguf == Some(&found)).ok_or_else(|| {
+        Error::Architecture {
+            found: format!("{found} (general.architecture)"),
+            supported: ARCHITECTURES
+                .iter()
+                .filter_map(|architecture| architecture.gguf)
+                .collect::<Vec<_>>()
+                .join(", "),
+        }
     })
 }
 
@@ -71,7 +77,7 @@ pub fn architecture(file: &Gguf) -> Result<&'static Architecture, Error> {
 pub fn config(file: &Gguf, architecture: &Architecture) -> Result<Config, Error> {
     let mut values = Map::new();
     values.insert("model_type".into(), architecture.model_types[0].into());
-    let prefix = architecture.gguf;
+    let prefix = architecture.gguf.unwrap_or_default();
     let own: &[&[(&str, &str)]] = match prefix {
         "deepseek2" => &[COMMON, LATENT],
         "gemma3" => &[COMMON, GROUPED, GEMMA3],

@@ -77,7 +77,7 @@ pub fn tensors(
     }
     // The norm before the feed-forward is the second of two, or in gemma the third of four.
     let ours = match stem {
-        "ffn_norm" if architecture.gguf == "gemma3" => "pre_feedforward_layernorm",
+        "ffn_norm" if architecture.gguf == Some("gemma3") => "pre_feedforward_layernorm",
         "ffn_norm" => "post_attention_layernorm",
         _ => match LAYER.iter().find(|(theirs, _)| *theirs == stem) {
             Some((_, ours)) => ours,
@@ -85,7 +85,7 @@ pub fn tensors(
         },
     };
     let transform = match stem {
-        "attn_q" | "attn_k" if architecture.gguf == "llama" => {
+        "attn_q" | "attn_k" if architecture.gguf == Some("llama") => {
             let (heads, kv_heads, _) = blocks::heads(config)?;
             Transform::HalfRotation { heads: if stem == "attn_q" { heads } else { kv_heads } }
         }
@@ -96,5 +96,5 @@ pub fn tensors(
 
 fn norm_transform(architecture: &Architecture, ours: &str) -> Transform {
     let is_norm = ours.ends_with("norm") || ours.ends_with("norm.weight");
-    if architecture.gguf == "gemma3" && is_norm { Transform::LessOne } else { Transform::Keep }
+    if architecture.gguf == Some("gemma3") && is_norm { Transform::LessOne } else { Transform::Keep }
 }
