@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             fs::write(seeds.join("gguf").join(format.name()), gguf(format.name())?)?;
         }
     }
+    fs::write(seeds.join("gguf/nvfp4"), gguf_nvfp4())?;
     fs::write(seeds.join("gguf/metadata"), gguf_metadata())?;
     weights(&seeds)
 }
@@ -133,6 +134,13 @@ fn gguf(format: &str) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
         info("stack", &[values as u64, 1, 1], id, second as u64),
     ];
     Ok(file(&[], &infos, &data))
+}
+
+/// A matrix of two blocks of NVFP4 and its factor.
+fn gguf_nvfp4() -> Vec<u8> {
+    let data: Vec<u8> =
+        (0..72).map(|n| (n * 7 % 61) as u8).chain([0; 24]).chain(0.5f32.to_le_bytes()).collect();
+    file(&[], &[info("w.weight", &[64, 2], 40, 0), info("w.scale", &[1], 0, 96)], &data)
 }
 
 /// Every type of value, and dense tensors.

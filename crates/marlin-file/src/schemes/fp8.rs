@@ -79,7 +79,7 @@ fn read(stored: &Stored<'_>) -> Result<Ordered, Error> {
     Ok(weight.map_err(|error| stored.format_error(error))?.into())
 }
 
-/// Scales as f32, which holds all of them exactly but the NaN of E8M0: that is infinite here, and refused too.
+/// Scales as f32, which holds all of them exactly but the NaN of E8M0: it is infinite here, and refused too.
 fn scales(stored: &Stored<'_>, suffix: &str, scale: &TensorView) -> Result<Vec<f32>, Error> {
     let values = match scale.dtype {
         Dtype::F8E8m0 => scale.data.iter().map(|code| 2.0 * e8m0_to_half(*code)).collect(),
