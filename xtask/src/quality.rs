@@ -16,9 +16,6 @@ use crate::call;
 const FORMATS: [&str; 10] = ["int2", "nf2", "nf3", "int3", "int4", "nf4", "mxfp4", "fp4", "int4-g32", "int8"];
 /// Sizes that are asked for beside those of the formats, in bits per weight.
 const SIZES: [&str; 1] = ["3.41"];
-/// Formats that are not mixed to the same size: beyond 4 bits there is nothing to win.
-const UNMIXED: [&str; 1] = ["int8"];
-
 /// Where records lie, a file a model.
 const RECORDS: &str = "bench/record/quality";
 /// Quantized models and texts of a run.
@@ -50,6 +47,9 @@ pub struct Arguments {
     /// Formats, in place of all.
     #[arg(long, value_delimiter = ',', default_values = FORMATS)]
     formats: Vec<String>,
+    /// Formats to which size no mix is made: beyond 4 bits there is little to win.
+    #[arg(long, value_delimiter = ',', default_value = "int8")]
+    unmixed: Vec<String>,
     /// Formats measured at a time; each has as many threads as that leaves it.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -118,7 +118,7 @@ impl Run<'_> {
         let (plain, _) = self.row(format, "plain", &uniform)?;
         let (compensated, bits) = self.row(format, "calibrated", &format!("{uniform} {calibrated}"))?;
         let mut rows = vec![plain, compensated];
-        if !UNMIXED.contains(&format) {
+        if !self.arguments.unmixed.iter().any(|name| name == format) {
             rows.push(self.row(format, "mixed", &format!("--bpw {bits} {calibrated}"))?.0);
         }
         Ok(rows)
