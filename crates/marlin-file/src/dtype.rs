@@ -169,6 +169,16 @@ impl Dtype {
         TABLE.iter().find(|facts| facts.gguf == Some(id)).map(|facts| facts.dtype)
     }
 
+    /// The type's number in GGUF; `None` for one that GGUF does not have.
+    pub fn gguf(self) -> Option<u32> {
+        self.facts().gguf
+    }
+
+    /// The type in which the dense or block format `name` is stored.
+    pub fn of_format(name: &str) -> Option<Dtype> {
+        TABLE.iter().find(|facts| facts.format == Some(name)).map(|facts| facts.dtype)
+    }
+
     /// The plain type in which the dense weight format `name` is stored.
     pub fn of_dense_format(name: &str) -> Option<Dtype> {
         let dense = |facts: &&Facts| facts.values == 1 && facts.format == Some(name);

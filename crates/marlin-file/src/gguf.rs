@@ -10,6 +10,7 @@
 //! Source of the layout: ggml's docs/gguf.md.
 
 mod cursor;
+pub(crate) mod encode;
 mod metadata;
 mod split;
 mod value;
@@ -31,7 +32,7 @@ pub const MAX_GGUF_HEADER_BYTES: u64 = 128 << 20;
 /// Most dimensions of a tensor.
 const MAX_DIMS: u32 = 4;
 /// Alignment of the tensor data where `general.alignment` does not say.
-const DEFAULT_ALIGNMENT: u64 = 32;
+pub(crate) const DEFAULT_ALIGNMENT: u64 = 32;
 /// Fewest bytes of a metadata entry: key length, type, one-byte value.
 const MIN_KEY_BYTES: usize = 8 + 4 + 1;
 /// Fewest bytes of a tensor info: name length, n_dims, one dim, type, offset.

@@ -55,4 +55,6 @@ pub use safetensors::Safetensors;
 pub use schemes::Ordered;
 pub use tensors::{TensorView, Tensors};
 pub use weights::check_finite;
-pub use write::{Content, ModelWriter, Options, Partial, Planned, Written};
+pub use write::{
+    Content, GgufTensor, GgufWriter, ModelWriter, Options, Partial, Planned, Written, is_compressed_tensors,
+};

@@ -4,6 +4,7 @@
 //! Tensors come in any order and go straight to their place; none is kept.
 
 mod config;
+mod gguf;
 mod journal;
 mod partial;
 mod plan;
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 use marlin_format::{Layout, Weight};
 use serde_json::{Map, Value, json};
 
+pub use config::is_compressed_tensors;
+pub use gguf::{GgufTensor, GgufWriter};
 pub use partial::Partial;
 pub use plan::{Content, Planned};
 

@@ -47,6 +47,7 @@ mod affine;
 mod codes;
 mod dense;
 mod error;
+pub mod export;
 mod fp4;
 mod fp8;
 mod gguf;

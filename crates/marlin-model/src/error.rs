@@ -34,6 +34,14 @@ pub enum Error {
         /// All of their names.
         names: Vec<String>,
     },
+    /// A tensor that a GGUF has no name for.
+    #[error("tensor {name}: llama.cpp's {architecture} has no tensor for it")]
+    NoGgufName {
+        /// The tensor.
+        name: String,
+        /// `general.architecture`.
+        architecture: &'static str,
+    },
     /// A tensor has another shape than the configuration says.
     #[error("tensor {name}: found {found:?}, expected {expected:?}")]
     Shape {

@@ -33,8 +33,15 @@ pub enum Transform {
         /// Heads of the tensor.
         heads: usize,
     },
+    /// Llama.cpp's reordering itself: the inverse of [`Transform::HalfRotation`].
+    PairRotation {
+        /// Heads of the tensor.
+        heads: usize,
+    },
     /// Each value less one: gemma's norms, which a GGUF stores with one added.
     LessOne,
+    /// Each value with one added: the inverse.
+    PlusOne,
     /// The key half of `kv_b_proj`, transposed per head: `[heads * (k + v), latent]` becomes
     /// `[heads * latent, k]`.
     KeyHalf(UpProjection),
@@ -75,12 +82,12 @@ impl Transform {
             Err(Error::Shape { name: name.to_owned(), found, expected })
         };
         Ok(match self {
-            Transform::Keep | Transform::LessOne => (rows, cols),
+            Transform::Keep | Transform::LessOne | Transform::PlusOne => (rows, cols),
             Transform::Part { count, .. } => (divide(*count)?, cols),
             Transform::Fused(fused) => fused.shape(name, rows, cols)?,
             // A bias is one row, its values stand for rows.
-            Transform::HalfRotation { .. } if rows == 1 => (rows, cols),
-            Transform::HalfRotation { heads } => {
+            Transform::HalfRotation { .. } | Transform::PairRotation { .. } if rows == 1 => (rows, cols),
+            Transform::HalfRotation { heads } | Transform::PairRotation { heads } => {
                 divide(2 * heads)?;
                 (rows, cols)
             }
@@ -101,7 +108,8 @@ impl Transform {
             Transform::Keep | Transform::Part { .. } | Transform::ValueHalf(_) => true,
             Transform::Fused(fused) => fused.form == Form::Rows,
             // A bias is one row, whose columns move.
-            Transform::HalfRotation { .. } | Transform::LessOne | Transform::KeyHalf(_) => false,
+            Transform::HalfRotation { .. } | Transform::PairRotation { .. } => false,
+            Transform::LessOne | Transform::PlusOne | Transform::KeyHalf(_) => false,
         }
     }
 
@@ -115,18 +123,19 @@ impl Transform {
             Transform::Keep => Ok(weight),
             Transform::Part { index, .. } => Ok(weight.slice_rows(index * rows..(index + 1) * rows)),
             Transform::Fused(fused) => fused.apply(name, &weight),
-            Transform::HalfRotation { heads } if weight.rows() == 1 => {
-                let values = weight.to_f32();
-                let order = half_rotation_order(values.len(), *heads);
-                dense(name, &weight, 1, order.into_iter().map(|from| values[from]).collect())
-            }
             Transform::HalfRotation { heads } => {
-                Ok(weight.permute_rows(&half_rotation_order(weight.rows(), *heads)))
+                reorder(name, weight, |rows| half_rotation_order(rows, *heads))
             }
-            Transform::LessOne => {
-                let values = weight.to_f32().into_iter().map(|value| value - 1.0).collect();
-                dense(name, &weight, weight.rows(), values)
-            }
+            Transform::PairRotation { heads } => reorder(name, weight, |rows| {
+                let mut order = vec![0; rows];
+                half_rotation_order(rows, *heads)
+                    .into_iter()
+                    .enumerate()
+                    .for_each(|(to, from)| order[from] = to);
+                order
+            }),
+            Transform::LessOne => shift(name, &weight, -1.0),
+            Transform::PlusOne => shift(name, &weight, 1.0),
             Transform::KeyHalf(up) => key_half(name, &weight, *up),
             Transform::ValueHalf(up) => {
                 let head_rows = |head: usize| (head * (up.k + up.v) + up.k..).take(up.v);
@@ -134,6 +143,21 @@ impl Transform {
             }
         }
     }
+}
+
+/// The rows, or the values of a bias, in the order that `order` gives for their number.
+fn reorder(name: &str, weight: Weight, order: impl Fn(usize) -> Vec<usize>) -> Result<Weight, Error> {
+    if weight.rows() > 1 {
+        return Ok(weight.permute_rows(&order(weight.rows())));
+    }
+    let values = weight.to_f32();
+    let moved = order(values.len()).into_iter().map(|from| values[from]).collect();
+    dense(name, &weight, 1, moved)
+}
+
+fn shift(name: &str, weight: &Weight, by: f32) -> Result<Weight, Error> {
+    let values = weight.to_f32().into_iter().map(|value| value + by).collect();
+    dense(name, weight, weight.rows(), values)
 }
 
 /// For each row in Hugging Face's order, its row in the GGUF.
@@ -195,8 +219,10 @@ pub(crate) mod tests {
             })
             .collect();
         let stored = matrix(heads * dim, 3).permute_rows(&gguf);
-        let restored = Transform::HalfRotation { heads }.apply("q", stored).unwrap();
+        let restored = Transform::HalfRotation { heads }.apply("q", stored.clone()).unwrap();
         assert_eq!(restored.to_f32(), matrix(heads * dim, 3).to_f32());
+        let again = Transform::PairRotation { heads }.apply("q", restored).unwrap();
+        assert_eq!(again.to_f32(), stored.to_f32());
     }
 
     #[test]

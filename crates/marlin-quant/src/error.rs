@@ -26,6 +26,14 @@ pub enum Error {
         /// Formats that can be written.
         expected: String,
     },
+    /// Tensors that a container has no type for.
+    #[error("{} tensors that {container} has no type for: {}", tensors.len(), shorten(tensors))]
+    NoType {
+        /// The container.
+        container: &'static str,
+        /// Each with its format and shape.
+        tensors: Vec<String>,
+    },
     /// The calibration text does not fill a window.
     #[error("calibration text: found {tokens} tokens, expected one window of {window} at least")]
     Text {
@@ -90,4 +98,13 @@ pub enum Error {
         /// Tensors there are.
         total: usize,
     },
+}
+
+fn shorten(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let mut text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
 }

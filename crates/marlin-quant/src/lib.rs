@@ -15,6 +15,7 @@ mod budget;
 mod calibrate;
 mod cholesky;
 mod codes;
+pub mod convert;
 mod error;
 mod gptq;
 mod gram;

@@ -97,6 +97,16 @@ pub enum Error {
         /// Rows of the model's embedding.
         model: usize,
     },
+    /// A GGUF has no way to say what a part of the tokenizer does.
+    #[error("tokenizer.json: {part}: found {found}, a GGUF can only say {expected}")]
+    NoGguf {
+        /// The part.
+        part: &'static str,
+        /// What it is.
+        found: String,
+        /// What it would have to be.
+        expected: &'static str,
+    },
     /// A stop string is empty.
     #[error("stop string {index} is empty, expected at least one character")]
     EmptyStop {

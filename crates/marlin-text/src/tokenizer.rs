@@ -3,6 +3,7 @@
 //! A [`Tokenizer`] is immutable and cheap to clone; ids agree with Hugging Face's for a `tokenizer.json` and
 //! with llama.cpp's for a GGUF vocabulary.
 
+mod export;
 mod gguf;
 mod json;
 mod pieces;
@@ -95,6 +96,15 @@ impl Tokenizer {
     /// the vocabulary, merges that are none.
     pub fn from_gguf(vocab: &GgufVocab) -> Result<Self> {
         gguf::load(vocab)
+    }
+
+    /// The vocabulary that a GGUF holds of this tokenizer; of a `tokenizer.json` only if it is byte-level
+    /// BPE that llama.cpp has a name for.
+    ///
+    /// # Errors
+    /// [`Error::NoGguf`] says which part has no place in a GGUF.
+    pub fn to_gguf(&self) -> Result<GgufVocab> {
+        export::vocab(self)
     }
 
     /// The bytes of a `tokenizer.json` that reads back as this tokenizer.

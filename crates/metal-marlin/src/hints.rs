@@ -18,6 +18,9 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
         if let Some(marlin_quant::Error::Paused { .. }) = cause.downcast_ref() {
             return Some("the same command continues");
         }
+        if let Some(marlin_quant::Error::NoType { .. }) = cause.downcast_ref() {
+            return Some("--dequantize writes them as f16, and says how many lost something");
+        }
         if let Some(error) = cause.downcast_ref() {
             return gpu_hint(error);
         }
@@ -54,7 +57,7 @@ fn file_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a Fi
 
 fn file_hint(error: &FileError) -> Option<&'static str> {
     match error {
-        FileError::Exists { .. } => Some("choose another --out, or remove the directory first"),
+        FileError::Exists { .. } => Some("choose another --out, or remove what is there first"),
         FileError::OtherRun { .. } => {
             Some("the same text, options and source continue it; --restart removes it and begins again")
         }

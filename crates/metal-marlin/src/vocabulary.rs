@@ -1,8 +1,14 @@
-//! A GGUF's vocabulary and chat template, from its metadata to what marlin-text takes.
+//! A GGUF's vocabulary and chat template, from its metadata to what marlin-text takes, and back.
 
-use marlin_file::Gguf;
+use anyhow::Context;
+use marlin_file::{
+    Checkpoint, Gguf,
+    gguf::{Array, Value},
+};
 use marlin_text::{ChatTemplate, GgufVocab, Tokenizer};
 use serde_json::json;
+
+use crate::open;
 
 /// The vocabulary.
 ///
@@ -68,4 +74,50 @@ pub fn side_files_of_gguf(file: &Gguf) -> anyhow::Result<Vec<(&'static str, Vec<
         ("tokenizer.json", tokenizer.to_json()?),
         ("tokenizer_config.json", serde_json::to_vec_pretty(&config)?),
     ])
+}
+
+/// The keys of a GGUF that say a model's vocabulary of `size` tokens, and its chat template.
+///
+/// # Errors
+/// When the tokenizer is none that llama.cpp has a name for.
+pub fn keys_of_gguf(checkpoint: &Checkpoint, size: usize) -> anyhow::Result<Vec<(String, Value)>> {
+    let mut vocab = match checkpoint.gguf() {
+        Some(file) => of_gguf(file)?,
+        None => open::tokenizer(checkpoint)?.to_gguf()?,
+    };
+    vocab.pad(size);
+    let mut keys = Vec::new();
+    let mut add = |name: &str, value: Option<Value>| {
+        keys.extend(value.map(|value| (format!("tokenizer.{name}"), value)));
+    };
+    let strings = |list: Vec<String>| Value::Array(Array::Strings(list.into_iter().collect()));
+    let id = |id: Option<u32>| id.map(|id| Value::Integer(id.into()));
+    let flag = |flag: Option<bool>| flag.map(Value::Bool);
+    add("ggml.model", Some(Value::String(vocab.model)));
+    add("ggml.pre", vocab.pre.map(Value::String));
+    add("ggml.tokens", Some(strings(vocab.tokens)));
+    add("ggml.token_type", Some(Value::Array(Array::I32(vocab.types))));
+    add("ggml.scores", (!vocab.scores.is_empty()).then_some(Value::Array(Array::F32(vocab.scores))));
+    add("ggml.merges", (!vocab.merges.is_empty()).then(|| strings(vocab.merges)));
+    add("ggml.bos_token_id", id(vocab.bos));
+    add("ggml.eos_token_id", id(vocab.eos));
+    add("ggml.unknown_token_id", id(vocab.unk));
+    add("ggml.add_bos_token", flag(vocab.add_bos));
+    add("ggml.add_eos_token", flag(vocab.add_eos));
+    add("ggml.add_space_prefix", flag(vocab.add_space_prefix));
+    add("chat_template", template(checkpoint)?.map(Value::String));
+    Ok(keys)
+}
+
+/// The text of a model's chat template, if it has one.
+fn template(checkpoint: &Checkpoint) -> anyhow::Result<Option<String>> {
+    if let Some(file) = checkpoint.gguf() {
+        return Ok(file.metadata().str("tokenizer.chat_template").ok().map(str::to_owned));
+    }
+    if let Some(file) = checkpoint.read("chat_template.jinja")? {
+        return Ok(Some(String::from_utf8(file).context("chat_template.jinja")?));
+    }
+    let Some(config) = checkpoint.read("tokenizer_config.json")? else { return Ok(None) };
+    let config: serde_json::Value = serde_json::from_slice(&config).context("tokenizer_config.json")?;
+    Ok(config["chat_template"].as_str().map(str::to_owned))
 }

@@ -81,6 +81,14 @@ impl Strings {
     }
 }
 
+impl<S: AsRef<str>> FromIterator<S> for Strings {
+    fn from_iter<I: IntoIterator<Item = S>>(strings: I) -> Self {
+        let mut all = Strings::default();
+        strings.into_iter().for_each(|string| all.push(string.as_ref()));
+        all
+    }
+}
+
 impl Array {
     /// How many elements.
     pub fn len(&self) -> usize {

@@ -25,8 +25,7 @@ pub(super) fn quantization_config(planned: &[Planned]) -> Option<Value> {
             dense.push(item.name.as_str());
             continue;
         }
-        let group = format.layout().group();
-        compatible &= scheme(*format).is_some() && (group == ROW || cols.is_multiple_of(group));
+        compatible &= is_compressed_tensors(*format, *cols);
         match groups.iter_mut().find(|(known, _)| known.name() == format.name()) {
             Some((_, names)) => names.push(&item.name),
             None => groups.push((*format, vec![&item.name])),
@@ -43,6 +42,12 @@ pub(super) fn quantization_config(planned: &[Planned]) -> Option<Value> {
         true => compressed_tensors(&groups, targets, ignore),
         false => metal_marlin(&groups, targets, ignore),
     })
+}
+
+/// Whether compressed-tensors has a scheme for matrices in `format` with `cols` columns.
+pub fn is_compressed_tensors(format: &dyn Format, cols: usize) -> bool {
+    let group = format.layout().group();
+    scheme(format).is_some() && (group == ROW || cols.is_multiple_of(group))
 }
 
 fn compressed_tensors(groups: &[Group<'_>], targets: Vec<Vec<String>>, ignore: Vec<String>) -> Value {

@@ -4,6 +4,7 @@
 //!  parent/.NAME.partial-PID/           while writing; the directory itself is locked
 //!  parent/.NAME.partial-PID/.journal/  of a run that can be continued: see `journal.rs`
 //!  parent/NAME/                        after the rename, which is the only step that others can see
+//!  parent/NAME                         a model of one file, moved out of the directory
 //! ```
 //!
 //! A directory whose lock nobody holds was left by an interrupted run. The next run continues it if
@@ -11,6 +12,7 @@
 //! (Windows), open files cannot be removed either, so a living run is safe there too.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -128,6 +130,25 @@ impl Partial {
             Journal::remove(&self.target)?;
         }
         sync_dir(parent(&self.target))
+    }
+
+    /// Gives the one file in the directory, which is synced, the name; the directory goes.
+    ///
+    /// # Errors
+    /// As [`Partial::publish`].
+    pub(super) fn publish_file(self, file: &str) -> Result<(), Error> {
+        let (from, target) = (self.dir.join(file), &self.target);
+        // A link is never made over a file that appeared meanwhile. Not every file system has links.
+        let linked = fs::hard_link(&from, target);
+        if target.symlink_metadata().is_ok() {
+            linked.map_err(|source| match source.kind() {
+                io::ErrorKind::AlreadyExists => Error::Exists { path: target.clone() },
+                _ => Error::io("link to its name", &from, source),
+            })?;
+        } else {
+            fs::rename(&from, target).map_err(|source| Error::io("rename to its name", &from, source))?;
+        }
+        sync_dir(parent(target))
     }
 }
 

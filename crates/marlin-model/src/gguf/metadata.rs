@@ -52,6 +52,22 @@ const LATENT: &[(&str, &str)] = &[
     ("expert_weights_norm", "norm_topk_prob"),
 ];
 
+/// The keys of an architecture, under its own prefix, and their names in config.json.
+pub(super) fn keys(
+    architecture: &Architecture,
+) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    let own: &[&[(&str, &str)]] = match architecture.gguf.unwrap_or_default() {
+        "deepseek2" => &[COMMON, LATENT],
+        "gemma3" => &[COMMON, GROUPED, GEMMA3],
+        "qwen3moe" => &[COMMON, GROUPED, QWEN3_MOE],
+        _ => &[COMMON, GROUPED],
+    };
+    own.iter().copied().flatten()
+}
+
+/// `expert_gating_func` of a router with sigmoid scores.
+pub(super) const SIGMOID: u64 = 2;
+
 /// Finds the architecture of a GGUF.
 ///
 /// # Errors
@@ -78,13 +94,7 @@ pub fn config(file: &Gguf, architecture: &Architecture) -> Result<Config, Error>
     let mut values = Map::new();
     values.insert("model_type".into(), architecture.model_types[0].into());
     let prefix = architecture.gguf.unwrap_or_default();
-    let own: &[&[(&str, &str)]] = match prefix {
-        "deepseek2" => &[COMMON, LATENT],
-        "gemma3" => &[COMMON, GROUPED, GEMMA3],
-        "qwen3moe" => &[COMMON, GROUPED, QWEN3_MOE],
-        _ => &[COMMON, GROUPED],
-    };
-    for (theirs, ours) in own.iter().copied().flatten() {
+    for (theirs, ours) in keys(architecture) {
         if let Some(value) = json_value(file, &format!("{prefix}.{theirs}")) {
             values.insert((*ours).into(), value);
         }
@@ -113,7 +123,6 @@ pub fn config(file: &Gguf, architecture: &Architecture) -> Result<Config, Error>
 
 /// The head sizes of latent attention, the router's function, and the layers without prediction.
 fn latent(file: &Gguf, values: &mut Map<String, Value>) -> Result<(), Error> {
-    const SIGMOID: u64 = 2;
     let number = |key: &str| json_value(file, &format!("deepseek2.{key}")).and_then(|value| value.as_u64());
     let key = number("attention.key_length_mla").or(number("attention.key_length")).unwrap_or(0);
     let rope = number("rope.dimension_count").unwrap_or(0);

@@ -2,8 +2,10 @@
 //!
 //! Names as in llama.cpp, `gguf-py/gguf/constants.py` and `tensor_mapping.py`.
 
+mod export;
 mod metadata;
 
+pub use export::{Exported, Origin, export, metadata};
 pub use metadata::{architecture, config};
 
 use crate::{Config, Error, arch::Architecture, blocks, transform::Transform};
@@ -48,6 +50,19 @@ const LAYER: &[(&str, &str)] = &[
 const EXPERTS: &[(&str, &str)] =
     &[("ffn_gate_exps", "gate_proj"), ("ffn_up_exps", "up_proj"), ("ffn_down_exps", "down_proj")];
 
+/// The bias of the router, by which experts are chosen.
+const ROUTER_BIAS: (&str, &str) = ("exp_probs_b.bias", "mlp.gate.e_score_correction_bias");
+
+/// The names in a layer of an architecture. The norm before the feed-forward is the second of two, or in
+/// gemma the third of four.
+fn layer_names(architecture: &Architecture) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let norm = match architecture.gguf {
+        Some("gemma3") => "pre_feedforward_layernorm",
+        _ => "post_attention_layernorm",
+    };
+    [("ffn_norm", norm)].into_iter().chain(LAYER.iter().copied())
+}
+
 /// Our names for a GGUF's tensor, with the way to each; none for a tensor that no architecture uses.
 ///
 /// # Errors
@@ -65,8 +80,8 @@ pub fn tensors(
     };
     let prefix = format!("model.layers.{layer}");
     let Some((stem, suffix)) = rest.rsplit_once('.') else { return Ok(Vec::new()) };
-    if rest == "exp_probs_b.bias" {
-        return Ok(vec![(format!("{prefix}.mlp.gate.e_score_correction_bias"), Transform::Keep)]);
+    if rest == ROUTER_BIAS.0 {
+        return Ok(vec![(format!("{prefix}.{}", ROUTER_BIAS.1), Transform::Keep)]);
     }
     if let Some((_, ours)) = EXPERTS.iter().find(|(theirs, _)| *theirs == stem) {
         let count = config.experts()?;
@@ -75,14 +90,8 @@ pub fn tensors(
         };
         return Ok((0..count).map(part).collect());
     }
-    // The norm before the feed-forward is the second of two, or in gemma the third of four.
-    let ours = match stem {
-        "ffn_norm" if architecture.gguf == Some("gemma3") => "pre_feedforward_layernorm",
-        "ffn_norm" => "post_attention_layernorm",
-        _ => match LAYER.iter().find(|(theirs, _)| *theirs == stem) {
-            Some((_, ours)) => ours,
-            None => return Ok(Vec::new()),
-        },
+    let Some((_, ours)) = layer_names(architecture).find(|(theirs, _)| *theirs == stem) else {
+        return Ok(Vec::new());
     };
     let transform = match stem {
         "attn_q" | "attn_k" if architecture.gguf == Some("llama") => {

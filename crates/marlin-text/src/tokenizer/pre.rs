@@ -26,7 +26,11 @@ pub(super) struct PreTokenizer {
     nfc: bool,
 }
 
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+
+/// English contractions as some files spell them, and as these expressions do.
+pub(super) const CONTRACTIONS: (&str, &str) =
+    ("(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])", "(?i:'s|'t|'re|'ve|'m|'ll|'d)");
 
 /// GPT-4's expression; digits in groups of up to three.
 const GPT4: &str = concat!(
@@ -174,6 +178,23 @@ impl PreTokenizer {
             found: name.to_owned(),
             known: PRE_TOKENIZERS.iter().flat_map(|pre| pre.names).copied().collect::<Vec<_>>().join(", "),
         })
+    }
+
+    /// The family of these expressions and rules; of several the one that agrees on BOS.
+    pub(super) fn matching(
+        splits: &[String],
+        ignore_merges: bool,
+        nfc: bool,
+        add_bos: bool,
+    ) -> Option<&'static Self> {
+        let same = |pre: &&Self| pre.splits == splits && pre.ignore_merges == ignore_merges && pre.nfc == nfc;
+        let families = || PRE_TOKENIZERS.iter().filter(same);
+        families().find(|pre| pre.add_bos == add_bos).or_else(|| families().next())
+    }
+
+    /// The first of its names.
+    pub(super) fn name(&self) -> &'static str {
+        self.names[0]
     }
 
     /// The splits, then GPT-2's alphabet for the bytes of every piece.

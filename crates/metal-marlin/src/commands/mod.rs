@@ -5,6 +5,7 @@ pub mod chat;
 pub mod compare;
 pub mod compare_steps;
 pub mod completions;
+pub mod convert;
 pub mod demo;
 pub mod doctor;
 pub mod eval;
@@ -31,6 +32,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Demo(command) => command.run(output),
         Command::Quantize(command) => command.run(output),
+        Command::Convert(command) => command.run(output),
         Command::Run(command) => command.run(output),
         Command::Chat(command) => command.run(output),
         Command::Inspect(command) => command.run(output),

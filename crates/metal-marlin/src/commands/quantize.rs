@@ -232,7 +232,10 @@ fn show(event: Event<'_>, bar: &ProgressBar, output: Output) {
 }
 
 /// The files beside the tensors that a reader needs, from a directory or out of a GGUF.
-fn side_files(checkpoint: &Checkpoint) -> anyhow::Result<Vec<(&'static str, Vec<u8>)>> {
+///
+/// # Errors
+/// When one cannot be read, or a GGUF has no vocabulary.
+pub fn side_files(checkpoint: &Checkpoint) -> anyhow::Result<Vec<(&'static str, Vec<u8>)>> {
     if let Some(gguf) = checkpoint.gguf() {
         return vocabulary::side_files_of_gguf(gguf);
     }
