@@ -8,12 +8,16 @@
 //! | `mxfp4` | `mxfp4-gguf` | the same codes and scales |
 //! | `affine4`, where scales and offsets are halves | `q4_1` | |
 //!
+//! The same values under other scales, as other programs want them: [`common_scale`], [`regrouped`].
 //! NVFP4 is no [`Format`](crate::Format) of GGUF's here, as its factor is a tensor of its own: [`rows_to_nvfp4`].
+
+mod scales;
+
+pub use scales::{common_scale, regrouped, rescaled};
 
 use half::f16;
 
 use crate::import::interleave;
-use crate::scalar::{e4m3_from_f32, e4m3_to_f32};
 use crate::{Code, Layout, Parts, ScaleType, Unpacked, Weight, by_name};
 
 /// Values of a block.
@@ -152,37 +156,6 @@ pub fn rows_to_nvfp4(weight: &Weight) -> Option<Vec<u8>> {
     Some(blocks)
 }
 
-/// `weights` with the largest of their tensor scales as the one of all, their group scales less by as
-/// much. `None` if a group scale cannot be, or the scales are not E4M3.
-pub fn common_scale(weights: &[Weight]) -> Option<Vec<Weight>> {
-    let scale = weights.iter().map(|weight| weight.parts().tensor_scale).fold(0.0, f32::max);
-    weights.iter().map(|weight| rescaled(weight, scale)).collect()
-}
-
-/// `weight` with another tensor scale, every value kept; as [`common_scale`].
-pub fn rescaled(weight: &Weight, tensor_scale: f32) -> Option<Weight> {
-    let parts = weight.parts();
-    if parts.tensor_scale == tensor_scale {
-        return Some(weight.clone());
-    }
-    if !matches!(weight.layout(), Layout::Grouped { scale: ScaleType::E4m3, .. }) {
-        return None;
-    }
-    // The tensor scales of two encoders are powers of two mostly; any other quotient must be exact too.
-    let ratio = parts.tensor_scale / tensor_scale;
-    if ratio * tensor_scale != parts.tensor_scale {
-        return None;
-    }
-    let moved = |&bits: &u8| {
-        let value = e4m3_to_f32(bits) * ratio;
-        let bits = e4m3_from_f32(value);
-        (e4m3_to_f32(bits) == value).then_some(bits)
-    };
-    let scales: Vec<u8> = parts.scales.iter().map(moved).collect::<Option<_>>()?;
-    let parts = Parts { scales: scales.into(), tensor_scale, ..parts.clone() };
-    Weight::new(weight.format(), weight.rows(), weight.cols(), parts).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,20 +220,5 @@ mod tests {
         let (codes, scales) = nvfp4_to_rows(&rows_to_nvfp4(&weight).unwrap());
         assert_eq!((&codes[..], &scales[..]), (&weight.parts().codes[..], &weight.parts().scales[..]));
         assert!(rows_to_nvfp4(&encoded(by_name("fp4").unwrap(), 3, 96)).is_none());
-    }
-
-    #[test]
-    fn siblings_share_a_scale_where_every_value_stays() {
-        let fp4 = by_name("fp4").unwrap();
-        let values = |size: f32| (0..64).map(|i| (i as f32 - 31.0) * size).collect::<Vec<f32>>();
-        let weight = |size| Weight::encode(fp4, 1, 64, &values(size), Rounding::default()).unwrap();
-        let (small, large) = (weight(0.01), weight(0.08));
-        assert_ne!(small.parts().tensor_scale, large.parts().tensor_scale);
-        let shared = common_scale(&[small.clone(), large.clone()]).unwrap();
-        assert_eq!(shared[0].parts().tensor_scale, large.parts().tensor_scale);
-        assert_eq!(shared[0].to_f32(), small.to_f32());
-        assert_eq!(shared[1].to_f32(), large.to_f32());
-        // Far apart the small one's scales would fall below the steps of E4M3.
-        assert!(common_scale(&[weight(1e-7), weight(10.0)]).is_none());
     }
 }

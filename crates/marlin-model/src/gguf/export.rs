@@ -30,6 +30,8 @@ pub struct Exported {
     pub from: Origin,
     /// Whether llama.cpp computes with it in f32 only: vectors and routers.
     pub single: bool,
+    /// Whether llama.cpp multiplies by a factor in a tensor beside it, which ends in `.scale`.
+    pub scaled: bool,
 }
 
 /// Where the values of a tensor come from.
@@ -70,20 +72,35 @@ pub fn export(source: &Source) -> Result<Vec<Exported>, Error> {
         };
         let single = rows == 1 || name.contains(".ffn_gate_inp.");
         let from = Origin::Tensors(vec![ours.to_owned()], inverse(config, architecture, &name)?);
-        tensors.push(Exported { name, shape, from, single });
+        let scaled = is_scaled(architecture, &name);
+        tensors.push(Exported { name, shape, from, single, scaled });
     }
     for (name, mut experts) in stacks {
         experts.sort_unstable();
         let names: Vec<String> = experts.into_iter().map(|(_, name)| name).collect();
         let (rows, cols) = source.shape(&names[0])?;
         let shape = vec![names.len(), rows, cols];
-        tensors.push(Exported { name, shape, from: Origin::Tensors(names, Transform::Keep), single: false });
+        let (from, scaled) = (Origin::Tensors(names, Transform::Keep), is_scaled(architecture, &name));
+        tensors.push(Exported { name, shape, from, single: false, scaled });
     }
     if let Some(factors) = rope_factors(config)? {
         let (name, shape) = ("rope_freqs.weight".to_owned(), vec![factors.len()]);
-        tensors.push(Exported { name, shape, from: Origin::Values(factors), single: true });
+        tensors.push(Exported { name, shape, from: Origin::Values(factors), single: true, scaled: false });
     }
     Ok(tensors)
+}
+
+/// Whether llama.cpp's graph of the architecture multiplies by `X.scale`. It loads these tensors for all,
+/// and forgets them silently where its code does not pass them on (as of llama-cpp-python 0.3.36).
+fn is_scaled(architecture: &Architecture, name: &str) -> bool {
+    const ATTENTION: &[&str] = &["attn_q", "attn_k", "attn_v", "attn_output", "output"];
+    let more: &[&str] = match architecture.gguf {
+        "llama" | "qwen3" => &["ffn_gate", "ffn_up", "ffn_down"],
+        "qwen3moe" => &["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"],
+        _ => &[],
+    };
+    let stem = name.strip_suffix(".weight").and_then(|stem| stem.rsplit('.').next());
+    stem.is_some_and(|stem| ATTENTION.contains(&stem) || more.contains(&stem))
 }
 
 /// The stack and the index of an expert's tensor.

@@ -1,11 +1,19 @@
 //! The container is a directory of safetensors under transformers' names, its quantized matrices in
 //! compressed-tensors' schemes.
 //!
-//! Dense are what transformers has no quantized form of: the embedding table, vectors, and `kv_b_proj`,
-//! which we keep as its halves. They take the smallest dense type that keeps their values.
+//! Dense are what those programs load in no other form, embedding table and head, and what has no codes:
+//! vectors, and `kv_b_proj`, which we keep as its halves. They take the smallest dense type that keeps their
+//! values. All matrices of a format have groups of one length, as loaders expect one scheme for a model's
+//! layers: the longest that divides every row.
+
+use std::collections::HashMap;
 
 use marlin_file::{Content, Dtype, ModelWriter, Options, Partial, Planned, is_compressed_tensors};
-use marlin_format::{Format, Weight, export::common_scale, import::separate};
+use marlin_format::{
+    Format, Layout, ROW, Weight,
+    export::{common_scale, regrouped},
+    import::separate,
+};
 use marlin_model::{Source, Tensors, published};
 
 use super::{Conversion, Tally, dense, describe, exact_dense, is_dense, natural};
@@ -35,6 +43,7 @@ pub fn to_compressed_tensors(
     let names = published::names(source);
     let shapes = names.iter().map(|name| published::shape(source, name)).collect::<Result<Vec<_>, _>>()?;
     let weights: Vec<u64> = shapes.iter().map(|&(rows, cols)| rows as u64 * cols as u64).collect();
+    let groups = groups(source, &names)?;
     let total = 2 * weights.iter().sum::<u64>();
     let mut done = 0;
     let mut told = |written, next: &str, done| match go_on(Event::Work { done, total, next }) {
@@ -44,7 +53,7 @@ pub fn to_compressed_tensors(
     let (mut planned, mut refused, mut tally) = (Vec::new(), Vec::new(), Tally::default());
     for (name, weights) in names.iter().zip(&weights) {
         told(0, name, done)?;
-        match encode(source, name, dequantize, &mut tally)? {
+        match encode(source, name, &groups, dequantize, &mut tally)? {
             Ok(weight) => planned.push(plan(name, &weight)),
             Err(what) => refused.push(what),
         }
@@ -59,7 +68,7 @@ pub fn to_compressed_tensors(
     let mut own_scales = 0;
     for (written, ((name, planned), weights)) in names.iter().zip(&planned).zip(&weights).enumerate() {
         told(written, name, done)?;
-        if let Ok(weight) = encode(source, name, dequantize, &mut Tally::default())? {
+        if let Ok(weight) = encode(source, name, &groups, dequantize, &mut Tally::default())? {
             let (weight, shared) = shared_scale(source, name, weight)?;
             own_scales += usize::from(!shared);
             match planned.content {
@@ -96,16 +105,17 @@ fn plan(name: &str, weight: &Weight) -> Planned {
 fn encode(
     source: &Source,
     name: &str,
+    groups: &Groups,
     dequantize: Option<&'static dyn Format>,
     tally: &mut Tally,
 ) -> Result<Result<Weight, String>, Error> {
-    let (weight, in_order) = match source.has(name) {
-        true => natural(name, source.ordered(name)?)?,
-        false => (published::weight(source, name)?, true),
-    };
     let joined = !source.has(name);
-    let dense_only = joined || weight.rows() == 1 || name == "model.embed_tokens.weight";
-    let (written, relative_mse) = match (scheme(&weight), dequantize) {
+    let (weight, in_order) = match joined {
+        true => (published::weight(source, name)?, true),
+        false => natural(name, source.ordered(name)?)?,
+    };
+    let dense_only = joined || weight.rows() == 1 || is_dense_only(name);
+    let (written, relative_mse) = match (scheme(&weight, groups), dequantize) {
         _ if joined || in_order && is_dense(&weight) => (exact_dense(name, &weight)?, 0.0),
         (_, Some(format)) if dense_only => dense(name, &weight, format)?,
         _ if dense_only => (exact_dense(name, &weight)?, 0.0),
@@ -117,13 +127,37 @@ fn encode(
     Ok(Ok(written))
 }
 
-/// The weight in a format that has a scheme, every value kept.
-fn scheme(weight: &Weight) -> Option<Weight> {
-    let has_scheme = |weight: &Weight| is_compressed_tensors(weight.format(), weight.cols());
-    match has_scheme(weight) {
-        true => Some(weight.clone()),
-        false => separate(weight).filter(has_scheme),
+/// Whether loaders know a tensor as dense only.
+fn is_dense_only(name: &str) -> bool {
+    matches!(name, "model.embed_tokens.weight" | "lm_head.weight")
+}
+
+/// The length of groups for each format, by its name.
+type Groups = HashMap<&'static str, usize>;
+
+/// The longest groups that divide the rows of all matrices of a format, of the lengths that there are.
+fn groups(source: &Source, names: &[String]) -> Result<Groups, Error> {
+    let mut groups = Groups::new();
+    for name in names.iter().filter(|name| source.has(name) && !is_dense_only(name)) {
+        let weight = source.weight(name)?;
+        let group = weight.layout().group();
+        if matches!(weight.layout(), Layout::Grouped { .. }) && group != ROW && weight.rows() > 1 {
+            let longest = groups.entry(weight.format().name()).or_insert(group);
+            while *longest > 16 && !weight.cols().is_multiple_of(*longest) {
+                *longest /= 2;
+            }
+        }
+        source.release(name);
     }
+    Ok(groups)
+}
+
+/// The weight in a format that has a scheme, every value kept.
+fn scheme(weight: &Weight, groups: &Groups) -> Option<Weight> {
+    let weight = separate(weight).unwrap_or_else(|| weight.clone());
+    let group = groups.get(weight.format().name()).copied().unwrap_or(weight.layout().group());
+    let weight = if group == weight.layout().group() { weight } else { regrouped(&weight, group)? };
+    is_compressed_tensors(weight.format(), weight.cols()).then_some(weight)
 }
 
 /// The weight with the tensor scale that it shares with those of its fused product, and whether it does.

@@ -17,24 +17,6 @@ use marlin_model::{
 use super::{Conversion, Tally, dense, describe, is_dense, natural};
 use crate::{Error, Event};
 
-/// Tensors that llama.cpp multiplies by a factor beside them (`src/llama-model.cpp`, `load_tensors`).
-const SCALED: [&str; 14] = [
-    "attn_q",
-    "attn_k",
-    "attn_v",
-    "attn_output",
-    "ffn_gate",
-    "ffn_up",
-    "ffn_down",
-    "ffn_gate_shexp",
-    "ffn_up_shexp",
-    "ffn_down_shexp",
-    "ffn_gate_exps",
-    "ffn_up_exps",
-    "ffn_down_exps",
-    "output",
-];
-
 /// Writes `source` as the new file that `partial` becomes, with the keys of its `tokenizer`. A tensor that GGUF has no type for
 /// becomes `dequantize`, or is refused. `go_on` is told of every tensor and may stop the run by `false`.
 ///
@@ -57,8 +39,7 @@ pub fn to_gguf(
     let weights = |tensor: &Exported| tensor.shape.iter().product::<usize>() as u64;
     let total = 2 * tensors.iter().map(weights).sum::<u64>();
     let (mut done, count) = (0, tensors.len());
-    let mut told = |written, next: &Exported, done| match go_on(Event::Work { done, total, next: &next.name })
-    {
+    let mut told = |written, next: &Exported, done| match go_on(Event::Work { done, total, next: &next.name }) {
         true => Ok(()),
         false => Err(Error::Stopped { done: written, total: count }),
     };
@@ -86,7 +67,13 @@ pub fn to_gguf(
         done += weights(tensor);
     }
     let len_bytes = writer.finish()?;
-    Ok(Conversion { path, len_bytes, rows: tally.rows(), left_out: source.left_out().len(), own_scales: 0 })
+    Ok(Conversion {
+        path,
+        len_bytes,
+        rows: tally.rows(),
+        left_out: source.left_out().len(),
+        own_scales: 0,
+    })
 }
 
 /// A tensor as GGUF stores it.
@@ -137,9 +124,9 @@ fn encode(
     }
     let kept = match tensor.single {
         true => Some((Dtype::F32, single(&weights), None)),
-        false if in_order => {
-            dense_pieces(&weights).or_else(|| nvfp4(&tensor.name, &weights)).or_else(|| blocks(&weights))
-        }
+        false if in_order => dense_pieces(&weights)
+            .or_else(|| nvfp4(&weights, tensor.scaled))
+            .or_else(|| blocks(&weights)),
         false => None,
     };
     if let Some((dtype, pieces, scale)) = kept {
@@ -181,10 +168,9 @@ fn same_type(weights: &[Weight]) -> Option<Kept> {
     same.then_some((Dtype::of_format(format)?, pieces, None))
 }
 
-/// NVFP4, with the factor beside it where llama.cpp reads one, else in the scales.
-fn nvfp4(name: &str, weights: &[Weight]) -> Option<Kept> {
-    let stem = name.strip_suffix(".weight")?.rsplit('.').next()?;
-    let weights = match SCALED.contains(&stem) {
+/// NVFP4, with the factor beside it where llama.cpp takes it from there, else in the scales.
+fn nvfp4(weights: &[Weight], scaled: bool) -> Option<Kept> {
+    let weights = match scaled {
         true => common_scale(weights)?,
         false => weights.iter().map(|weight| rescaled(weight, 1.0)).collect::<Option<_>>()?,
     };
