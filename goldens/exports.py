@@ -79,7 +79,9 @@ def in_transformers(folder, ids):
             if not how and not plain:
                 # Their 4-bit floats decompress to bf16, exactly, and then do not multiply f32.
                 model.hf_quantizer.compressor.decompress_model(model)
-            return model.float().eval()(torch.tensor([ids])).logits[0].numpy(), how
+            # Module.float, as the model refuses to be cast once it was quantized.
+            model = torch.nn.Module.float(model).eval()
+            return model(torch.tensor([ids])).logits[0].numpy(), how
         except Exception as error:
             said.append(f"{type(error).__name__}: {error}".splitlines()[0][:100])
     return "fails", "; ".join(said)

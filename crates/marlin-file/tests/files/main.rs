@@ -6,6 +6,7 @@ mod config;
 mod continued;
 mod disk_full;
 mod gguf;
+mod gguf_writer;
 mod imports;
 mod malformed;
 mod metadata;

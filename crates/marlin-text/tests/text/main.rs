@@ -7,4 +7,5 @@ mod parse;
 mod stop;
 mod template;
 mod templates;
+mod to_gguf;
 mod tokenizer;

@@ -5,7 +5,7 @@ use marlin_text::{Error, GgufVocab, Tokenizer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-fn byte_level_vocab() -> GgufVocab {
+pub fn byte_level_vocab() -> GgufVocab {
     let golden = Golden::read(include_str!("../data/byte_level.json"));
     GgufVocab { pre: Some("smollm".to_owned()), ..golden.vocab() }
 }
@@ -19,7 +19,7 @@ fn load(vocab: &GgufVocab) -> Tokenizer {
 }
 
 /// The byte-level vocabulary as a tokenizer.json.
-fn tokenizer_json() -> Value {
+pub fn tokenizer_json() -> Value {
     let vocab = byte_level_vocab();
     let normal = vocab.types.iter().filter(|&&kind| kind == 1).count();
     let ids: serde_json::Map<String, Value> = vocab.tokens[..normal]
@@ -57,7 +57,7 @@ fn tokenizer_json() -> Value {
     })
 }
 
-fn from_json(json: &Value, config: Option<Value>) -> Result<Tokenizer, Error> {
+pub fn from_json(json: &Value, config: Option<Value>) -> Result<Tokenizer, Error> {
     let config = config.map(|config| config.to_string());
     Tokenizer::from_json(json.to_string().as_bytes(), config.as_ref().map(String::as_bytes))
 }
