@@ -3,6 +3,7 @@
     cargo build --release -p metal-marlin && cargo build --release -p metal-marlin --example logits
     python exports.py --bin ../target/release                 all models and formats
     python exports.py --bin ../target/release --only llama fp4
+    python exports.py --bin ../target/release --model DIR     another model, in all formats
 
 Two models are quantized and converted both ways: marlin-mini (assets/marlin-mini, trained, experts and latent
 attention), and a llama of random weights whose widths are whole blocks of every format. For a text it prints the
@@ -185,18 +186,20 @@ def main():
     options = argparse.ArgumentParser()
     options.add_argument("--bin", type=pathlib.Path, required=True)
     options.add_argument("--only", nargs=2, metavar=("MODEL", "FORMAT"))
+    options.add_argument("--model", type=pathlib.Path, help="a directory of your own, with a tokenizer")
     options = options.parse_args()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    columns = ["model", "format", "ct", "transformers", "gguf", "llama.cpp", "llama.cpp, exact", "each other", "types"]
+    columns = ["model", "format", "ct", "transformers", "gguf"]
+    columns += ["llama.cpp", "llama.cpp, exact", "each other", "types"]
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
-    for name in ["llama", "marlin-mini"]:
+    for name in [options.model.name] if options.model else ["llama", "marlin-mini"]:
         for kind in FORMATS:
             if options.only and options.only != [name, kind]:
                 continue
             with tempfile.TemporaryDirectory() as scratch:
                 scratch = pathlib.Path(scratch)
-                source = MINI if name == "marlin-mini" else llama(scratch / "llama")
+                source = options.model or (MINI if name == "marlin-mini" else llama(scratch / "llama"))
                 row = compare(options.bin.resolve(), name, source, kind, scratch)
             print("| " + " | ".join(row) + " |", flush=True)
 

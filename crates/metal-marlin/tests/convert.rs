@@ -5,8 +5,12 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{fail, json, miniature, succeed};
-use marlin_file::{Gguf, gguf::Value as GgufValue};
+use marlin_file::{Gguf, Partial, gguf::Value as GgufValue};
 use marlin_model::{Source, Tensors, gguf, published};
+use marlin_quant::{
+    Event,
+    convert::{to_compressed_tensors, to_gguf},
+};
 use serde_json::Value;
 
 /// A directory with the miniature quantized to `format`.
@@ -129,7 +133,10 @@ fn what_has_no_type_is_refused_or_becomes_dense() {
     let model = quantized.path("model");
     for (to, container) in [("gguf", "GGUF"), ("compressed-tensors", "compressed-tensors")] {
         let text = fail(&["convert", &model, "--to", to, "--out", &quantized.path("out")]);
-        assert!(text.contains(&format!("tensors that {container} has no type for: model.layers.0.")), "{text}");
+        assert!(
+            text.contains(&format!("tensors that {container} has no type for: model.layers.0.")),
+            "{text}"
+        );
         assert!(text.contains("(nf4 [") && text.contains("hint: --dequantize"), "{text}");
         assert_eq!(quantized.others(), [""; 0].map(PathBuf::from));
     }
@@ -229,4 +236,47 @@ fn a_model_that_llama_cpp_computes_otherwise_is_refused() {
         let text = gguf::metadata(&source).unwrap_err().to_string();
         assert!(text.starts_with(&format!("config {key}: found ")), "{name}: {text}");
     }
+}
+
+/// A checkpoint without a tokenizer, whose rows are no whole blocks.
+#[test]
+fn odd_widths_are_refused_and_kept_dense() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/smollm");
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (model, source) = (path("model"), golden.to_str().unwrap());
+    succeed(&["quantize", source, "--format", "int8", "--out", model.to_str().unwrap()]);
+    let source = Source::open(&model).unwrap();
+    let convert = |name: &str, dense: Option<&str>| {
+        let partial = Partial::open(&path(name), None, false).unwrap();
+        let dense = dense.map(|name| marlin_format::by_name(name).unwrap());
+        to_gguf(&source, Vec::new(), partial, dense, |_| true).map_err(|error| error.to_string())
+    };
+    let text = convert("a.gguf", None).unwrap_err();
+    assert!(text.contains("tensors that GGUF has no type for: ") && text.contains("(int8 ["), "{text}");
+    assert!(!path("a.gguf").exists());
+    convert("b.gguf", Some("f32")).unwrap();
+    assert_same_tensors(&source, &Source::open(&path("b.gguf")).unwrap());
+}
+
+#[test]
+fn a_stopped_conversion_leaves_nothing() {
+    let source = Source::open(&miniature()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let partial = || Partial::open(&dir.path().join("out"), None, false).unwrap();
+    // Just before the last tensor is written.
+    let stops = |limit: usize| {
+        let mut calls = 0;
+        move |_: Event<'_>| {
+            calls += 1;
+            calls < limit
+        }
+    };
+    let limit = 2 * gguf::export(&source).unwrap().len();
+    let text = to_gguf(&source, Vec::new(), partial(), None, stops(limit)).unwrap_err().to_string();
+    assert!(text.starts_with("stopped after "), "{text}");
+    let limit = 2 * published::names(&source).len();
+    let text = to_compressed_tensors(&source, partial(), &[], None, stops(limit)).unwrap_err().to_string();
+    assert!(text.starts_with("stopped after "), "{text}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -71,7 +71,10 @@ fn keys_and_tensors_in_any_order_are_read_again() {
     }
     assert_eq!(file.metadata().iter().len(), keys().len());
     let stored = file.tensors().get("blocks").unwrap();
-    assert_eq!((stored.dtype, &stored.shape[..], &stored.data[..]), (Dtype::Q8_0, &[3, 1, 32][..], &blocks[..]));
+    assert_eq!(
+        (stored.dtype, &stored.shape[..], &stored.data[..]),
+        (Dtype::Q8_0, &[3, 1, 32][..], &blocks[..])
+    );
     assert_eq!(file.tensors().get("odd").unwrap().data[..], f32s(&[1.0, 2.0, 3.0]));
     assert_eq!(file.tensors().get("half").unwrap().shape, [1, 5]);
 }
@@ -91,7 +94,8 @@ fn what_does_not_fit_the_plan_is_refused() {
     let twice = [tensor("x", Dtype::F32, &[1]), tensor("x", Dtype::F32, &[1])];
     assert!(refused(&twice).ends_with("planned tensor x: there are two"));
 
-    let mut writer = create(&target, &[tensor("x", Dtype::F32, &[1]), tensor("y", Dtype::F32, &[1])]).unwrap();
+    let mut writer =
+        create(&target, &[tensor("x", Dtype::F32, &[1]), tensor("y", Dtype::F32, &[1])]).unwrap();
     assert_eq!(text(writer.write_tensor("z", &[[0; 4]])), "tensor z: not planned");
     assert_eq!(text(writer.write_tensor("x", &[[0; 5]])), "tensor x: 5 bytes, planned as 4 bytes");
     writer.write_tensor("x", &[[0; 4]]).unwrap();

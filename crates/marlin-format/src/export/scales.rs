@@ -81,7 +81,9 @@ mod tests {
 
     #[test]
     fn shorter_groups_keep_every_value() {
-        for (from, group, to) in [("int4", 32, "int4-g32"), ("int8", 64, "int8-g64"), ("int3", 32, "int3-g32")] {
+        for (from, group, to) in
+            [("int4", 32, "int4-g32"), ("int8", 64, "int8-g64"), ("int3", 32, "int3-g32")]
+        {
             let values: Vec<f32> = (0..3 * 160).map(|i| (i * 37 % 101) as f32 / 50.0 - 0.8).collect();
             let weight =
                 Weight::encode(by_name(from).unwrap(), 3, 160, &values, Rounding::default()).unwrap();
@@ -89,7 +91,8 @@ mod tests {
             assert_eq!((short.format().name(), short.to_f32()), (to, weight.to_f32()));
             assert!(regrouped(&short, 128).is_none());
         }
-        let fp8 = Weight::encode(by_name("fp8-e5m2").unwrap(), 1, 32, &[1.0; 32], Rounding::default()).unwrap();
+        let fp8 =
+            Weight::encode(by_name("fp8-e5m2").unwrap(), 1, 32, &[1.0; 32], Rounding::default()).unwrap();
         assert!(regrouped(&fp8, 32).is_none());
     }
 }

@@ -39,7 +39,8 @@ pub fn to_gguf(
     let weights = |tensor: &Exported| tensor.shape.iter().product::<usize>() as u64;
     let total = 2 * tensors.iter().map(weights).sum::<u64>();
     let (mut done, count) = (0, tensors.len());
-    let mut told = |written, next: &Exported, done| match go_on(Event::Work { done, total, next: &next.name }) {
+    let mut told = |written, next: &Exported, done| match go_on(Event::Work { done, total, next: &next.name })
+    {
         true => Ok(()),
         false => Err(Error::Stopped { done: written, total: count }),
     };
@@ -67,13 +68,7 @@ pub fn to_gguf(
         done += weights(tensor);
     }
     let len_bytes = writer.finish()?;
-    Ok(Conversion {
-        path,
-        len_bytes,
-        rows: tally.rows(),
-        left_out: source.left_out().len(),
-        own_scales: 0,
-    })
+    Ok(Conversion { path, len_bytes, rows: tally.rows(), left_out: source.left_out().len(), own_scales: 0 })
 }
 
 /// A tensor as GGUF stores it.
@@ -124,9 +119,9 @@ fn encode(
     }
     let kept = match tensor.single {
         true => Some((Dtype::F32, single(&weights), None)),
-        false if in_order => dense_pieces(&weights)
-            .or_else(|| nvfp4(&weights, tensor.scaled))
-            .or_else(|| blocks(&weights)),
+        false if in_order => {
+            dense_pieces(&weights).or_else(|| nvfp4(&weights, tensor.scaled)).or_else(|| blocks(&weights))
+        }
         false => None,
     };
     if let Some((dtype, pieces, scale)) = kept {

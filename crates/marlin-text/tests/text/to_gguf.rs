@@ -31,9 +31,7 @@ fn other_spellings_of_a_family_are_known() {
         let pattern = json!({"Regex": regex});
         json!({"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": false})
     };
-    let bytes = |use_regex: bool| {
-        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex})
-    };
+    let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": use_regex});
     let name = |steps: Value, ignore_merges: bool| {
         let vocab = exported(|json| {
             json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": steps});
@@ -55,7 +53,8 @@ fn other_spellings_of_a_family_are_known() {
 #[test]
 fn what_a_gguf_cannot_say_is_refused() {
     let refused = |change: fn(&mut Value)| exported(change).expect_err("this must be refused");
-    let words = refused(|json| json["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "[0-9]".into());
+    let words =
+        refused(|json| json["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "[0-9]".into());
     assert!(words.starts_with("tokenizer.json: pre_tokenizer: found {"), "{words}");
     let lower = refused(|json| json["normalizer"] = json!({"type": "Lowercase"}));
     assert!(lower.contains(r#"after normalizer {"type":"Lowercase"}"#), "{lower}");
