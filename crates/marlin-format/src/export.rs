@@ -2,14 +2,14 @@
 //!
 //! | format | blocks | why it fits |
 //! |---|---|---|
-//! | `int2`, `int3`, `int4-sym`, any group of whole blocks | `q4_0` | a code less its zero point is in -8..=7 |
+//! | `int2`, `int3`, `int4-sym`, whole blocks a group | `q4_0` | a code less its zero point is in -8..=7 |
 //! | `int4`, `fp4-g32` to `-g128` | `q5_0` | in -16..=15; E2M1 is half an integer in -12..=12 |
 //! | `int8` | `q8_0` | |
 //! | `mxfp4` | `mxfp4-gguf` | the same codes and scales |
 //! | `affine4`, where scales and offsets are halves | `q4_1` | |
 //!
-//! The same values under other scales, as other programs want them: [`common_scale`], [`regrouped`].
-//! NVFP4 is no [`Format`](crate::Format) of GGUF's here, as its factor is a tensor of its own: [`rows_to_nvfp4`].
+//! NVFP4's factor is a tensor of its own, so it is no block format here: [`rows_to_nvfp4`]. The same values
+//! under other scales, as other programs want them: [`common_scale`], [`regrouped`].
 
 mod scales;
 

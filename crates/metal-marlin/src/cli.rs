@@ -35,7 +35,7 @@ pub enum Command {
     Demo(commands::demo::Demo),
     /// Quantize a model and write it to a directory.
     Quantize(commands::quantize::Quantize),
-    /// Write a model so that other programs load it: transformers, vLLM, llama.cpp.
+    /// Write a model so that other programs load it: transformers, llama.cpp.
     Convert(commands::convert::Convert),
     /// Complete a prompt.
     Run(commands::run::Run),

@@ -17,8 +17,9 @@ use marlin_model::{
 use super::{Conversion, Tally, dense, describe, is_dense, natural};
 use crate::{Error, Event};
 
-/// Writes `source` as the new file that `partial` becomes, with the keys of its `tokenizer`. A tensor that GGUF has no type for
-/// becomes `dequantize`, or is refused. `go_on` is told of every tensor and may stop the run by `false`.
+/// Writes `source` as the new file that `partial` becomes, with the keys of its `tokenizer`. A tensor that
+/// GGUF has no type for becomes `dequantize`, or is refused. `go_on` is told of every tensor and may stop the
+/// run by `false`.
 ///
 /// # Errors
 /// [`Error::NoType`] with all tensors that are refused, [`Error::Model`] for a model that llama.cpp does not

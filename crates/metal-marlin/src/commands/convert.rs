@@ -42,7 +42,7 @@ pub struct Convert {
 /// A container that other programs load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Container {
-    /// A directory of safetensors in compressed-tensors' schemes: transformers, vLLM.
+    /// A directory of safetensors in compressed-tensors' schemes: transformers.
     CompressedTensors,
     /// One GGUF file: llama.cpp.
     Gguf,
