@@ -42,7 +42,7 @@ pub fn regrouped(weight: &Weight, group: usize) -> Option<Weight> {
     };
     let wanted = Layout::Grouped { code, group, scale, zero, tensor_scale, sparse };
     let format = FORMATS.iter().copied().find(|format| format.layout() == wanted)?;
-    if !long.is_multiple_of(group) {
+    if !long.is_multiple_of(group) || weight.cols() == 0 {
         return None;
     }
     let (rows, cols) = (weight.rows(), weight.cols());
