@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use marlin_file::{Checkpoint, Safetensors, check_finite};
+use serde_json::json;
 
 fn goldens() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/imports")
@@ -99,5 +100,45 @@ fn formats_are_the_smallest_that_hold_the_values() {
         let ordered = model.ordered_weight(name).unwrap();
         assert_eq!(ordered.weight.format().name(), *format, "{folder}: {name}");
         assert_eq!(ordered.order.is_some(), name.ends_with("order"), "{folder}: {name}");
+    }
+}
+
+/// Modules may have settings of their own, by patterns: the shapes of their tensors say the same, and say it
+/// whatever stands there.
+#[test]
+fn mixed_checkpoints_need_no_patterns() {
+    let group = |name: &str, bits: u8, size: i8, format: &str| {
+        let weights = json!({"num_bits": bits, "group_size": size, "type": "int", "strategy": "group"});
+        json!({"targets": [format!("re:.*{name}.*")], "format": format, "weights": weights})
+    };
+    let groups = json!({
+        "group_0": group("two", 2, 32, "pack-quantized"),
+        "group_1": group("three", 3, 32, "pack-quantized"),
+        "group_2": group("six", 6, 64, "pack-quantized"),
+        "group_3": group("eight", 8, 32, "pack-quantized"),
+        "group_4": group("bytes", 8, -1, "int-quantized"),
+        "group_5": group("fp4", 4, 16, "nvfp4-pack-quantized"),
+    });
+    let dynamic = json!({
+        "+:.*eight": {"bits": 8, "group_size": 32},
+        "+:.*three": {"bits": 3, "group_size": 32, "desc_act": false},
+        "+:.*four-row": {"group_size": -1},
+        "-:.*lm_head": {},
+    });
+    let configs = [
+        ("gptq-v1", json!({"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": dynamic})),
+        (
+            "compressed-tensors",
+            json!({"format": "mixed-precision", "ignore": ["lm_head", "re:.*gate"], "config_groups": groups}),
+        ),
+    ];
+    for (folder, quantization) in configs {
+        let config = json!({"quantization_config": quantization});
+        let model =
+            Checkpoint::open(&goldens().join(folder)).unwrap().with_config(config.as_object().unwrap());
+        let expected = Safetensors::open(&goldens().join(folder).join("expected.safetensors")).unwrap();
+        for tensor in expected.tensors().iter() {
+            compare(&model, tensor, &format!("{folder}, mixed: {}", tensor.name));
+        }
     }
 }
