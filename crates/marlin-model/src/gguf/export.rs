@@ -94,7 +94,7 @@ pub fn export(source: &Source) -> Result<Vec<Exported>, Error> {
 /// and forgets them silently where its code does not pass them on (as of llama-cpp-python 0.3.36).
 fn is_scaled(architecture: &Architecture, name: &str) -> bool {
     const ATTENTION: &[&str] = &["attn_q", "attn_k", "attn_v", "attn_output", "output"];
-    let more: &[&str] = match architecture.gguf {
+    let more: &[&str] = match architecture.gguf.unwrap_or_default() {
         "llama" | "qwen3" => &["ffn_gate", "ffn_up", "ffn_down"],
         "qwen3moe" => &["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"],
         _ => &[],
