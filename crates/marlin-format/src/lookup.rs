@@ -22,9 +22,9 @@
 //!
 //! ```text
 //!                                                          nf3        nf2
-//!  LoftQ's: -1 -.479 -.217 0 .161 .338 .563 1; -1 0 .338 1  0.03298    0.14294
-//!  midpoints of equally likely bins                         0.02926    0.11138
-//!  Lloyd-Max                                                0.02921    0.11109
+//!  LoftQ's: -1 -.479 -.217 0 .161 .338 .563 1; -1 0 .338 1  0.03306    0.14262
+//!  midpoints of equally likely bins                         0.02934    0.11118
+//!  Lloyd-Max                                                0.02925    0.11093
 //! ```
 
 use crate::codes::{join, split};

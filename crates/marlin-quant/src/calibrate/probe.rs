@@ -15,9 +15,9 @@
 //! of one stream; a stage plays all copies there are and adds those of its own groups:
 //!
 //! ```text
-//!  stage 0   clean ─┬─► clean        stage 1   clean ─┬─► clean         head   clean ───► logits
-//!                   └─► embedding                     ├─► q_proj               embedding ► logits, divergence
-//!                                              embedding ► embedding           q_proj ───► logits, divergence
+//!  embedding   clean ─┬─► clean     layer 0   clean ─┬─► clean        head   clean ─────► logits
+//!                     └─► embedding                  ├─► q_proj              embedding ► divergence
+//!                                     embedding ─────► embedding             q_proj ───► divergence
 //! ```
 
 use std::{
