@@ -271,6 +271,9 @@ impl Work {
             sequences: (0..sequences).map(sequence).collect(),
             ..Batch::default()
         };
+        if sequences > 1 {
+            self.shape.push_str(&format!(", {sequences} sequences"));
+        }
         self.rows *= sequences;
         self
     }
