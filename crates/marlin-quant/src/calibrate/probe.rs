@@ -48,7 +48,7 @@ const LEAST_WINDOWS: usize = 4;
 
 /// Share of the tokens, those of the largest divergence, that are left out of a mean. Where a tiny error
 /// changes the choice of an expert, a token's divergence is large by chance, and any one group's error is
-/// enough for it: on marlin-mini the largest twentieth holds two thirds of the sum, and no sum of groups.
+/// enough for it: such tokens do not add up over the groups, and would make them all look alike.
 const TRIMMED: f64 = 0.1;
 
 /// Tensors that are given codes together: their names.
@@ -117,7 +117,8 @@ impl Probe {
     }
 
     /// The divergence in nats of the logits of every group's copy from those of the clean one, a mean without
-    /// the [`TRIMMED`] tokens, in the order of [`Probe::groups`]; `part` is the last stage's plan, `logits` its result.
+    /// the [`TRIMMED`] tokens, in the order of [`Probe::groups`]; `part` is the last stage's plan, `logits`
+    /// its result.
     ///
     /// # Errors
     /// As [`Playback::advance`]; [`Error::Logits`] for a model whose logits are no distribution.
