@@ -171,7 +171,7 @@ impl Probe {
 
 /// The groups of a stage: of the tensors for which `chosen` holds, those of experts by kind, each other one
 /// for itself.
-pub(super) fn groups<'a>(part: &Plan, chosen: &HashSet<&'a str>) -> Vec<Group> {
+pub(super) fn groups(part: &Plan, chosen: &HashSet<&str>) -> Vec<Group> {
     let banks = part.steps.iter().filter_map(|step| match &step.op {
         Op::MoeExperts { bank, .. } => Some(bank),
         _ => None,

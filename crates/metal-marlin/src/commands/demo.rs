@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use marlin_engine::score::Windows;
+use marlin_model::Source;
 use marlin_quant::Recipe;
 use serde::Serialize;
 
@@ -62,7 +63,14 @@ impl Demo {
         let int8 = marlin_format::by_name("int8")?;
         let recipe = Recipe { linear: marlin_format::by_name("fp4")?, embed: int8, head: int8 };
         let out = (small.as_path(), false);
-        let outcome = quantize::quantize(original.path(), out, &recipe, None, self.play.threads, output)?;
+        let outcome = quantize::quantize(
+            &Source::open(original.path())?,
+            out,
+            &recipe,
+            None,
+            self.play.threads,
+            output,
+        )?;
 
         let path = small.to_string_lossy().into_owned();
         let (before, after) = (open::open(miniature::NAME, output)?, open::open(&path, output)?);

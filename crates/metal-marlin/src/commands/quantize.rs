@@ -62,6 +62,10 @@ pub struct Quantize {
     #[arg(long, value_name = "FORMATS", value_delimiter = ',', value_parser = formats::writable)]
     #[arg(requires = "bpw", default_value = "nf2,nf3,int3,int4,nf4,fp4,int4-g32,int8")]
     pub candidates: Vec<&'static dyn Format>,
+    /// Rotate what the matrices multiply, in blocks of so many columns at most (128 if none are named), where
+    /// that can be folded into their weights: the same model, whose outliers are spread over a block.
+    #[arg(long, value_name = "COLUMNS", num_args = 0..=1, require_equals = true, default_missing_value = "128")]
+    pub rotate: Option<usize>,
     /// Begin again where an interrupted run of another text, source or options could be continued.
     #[arg(long)]
     pub restart: bool,
@@ -99,11 +103,15 @@ impl Quantize {
     pub fn run(self, output: Output) -> anyhow::Result<ExitCode> {
         let recipe = Recipe { linear: self.format, embed: self.embed, head: self.head };
         let model = hub::resolve(&self.model, output)?;
+        let mut source = Source::open(&model.path)?;
+        if let Some(columns) = self.rotate {
+            source = source.rotated(columns)?;
+        }
         let outcome = match &self.calibrate {
-            Some(text) => self.calibrated(&model.path, text, &recipe, output)?,
+            Some(text) => self.calibrated(&source, text, &recipe, output)?,
             None => {
                 let out = (self.out.as_path(), self.restart);
-                quantize(&model.path, out, &recipe, self.budget().as_ref(), self.play.threads, output)?
+                quantize(&source, out, &recipe, self.budget().as_ref(), self.play.threads, output)?
             }
         };
         let text = |outcome: &Outcome| format!("{}\nwrote {}", outcome_text(outcome), self.out.display());
@@ -118,13 +126,12 @@ impl Quantize {
 
     fn calibrated(
         &self,
-        model: &Path,
+        source: &Source,
         text: &Path,
         recipe: &Recipe,
         output: Output,
     ) -> anyhow::Result<Outcome> {
         let start = Instant::now();
-        let source = Source::open(model)?;
         let side_files = side_files(source.checkpoint())?;
         let text = std::fs::read_to_string(text).with_context(|| text.display().to_string())?;
         let tokens = self.tokens(source.checkpoint(), &text)?;
@@ -139,7 +146,7 @@ impl Quantize {
         let window = self.calibrate_ctx;
         let budget = self.budget();
         let calibration = Calibration { tokens, window, budget, options, player: &mut make };
-        let bar = progress(&source, output)?;
+        let bar = progress(source, output)?;
         let stop = interrupt::flag()?;
         let (report, speed) = player::in_pool(self.play.threads, || {
             let mut go_on = |event: Event<'_>| {
@@ -147,7 +154,7 @@ impl Quantize {
                 !stop.load(Ordering::Relaxed)
             };
             let out = (self.out.as_path(), self.restart);
-            anyhow::Ok(marlin_quant::calibrate(&source, recipe, calibration, out, &side_files, &mut go_on)?)
+            anyhow::Ok(marlin_quant::calibrate(source, recipe, calibration, out, &side_files, &mut go_on)?)
         })??;
         bar.finish_and_clear();
         Ok(Outcome { report, seconds: start.elapsed().as_secs_f64(), speed: Some(speed) })
@@ -175,13 +182,13 @@ impl Quantize {
     }
 }
 
-/// Quantizes `model` into the new directory `out`, tokenizer and chat template with it; `restart`
+/// Quantizes `source` into the new directory `out`, tokenizer and chat template with it; `restart`
 /// removes what an interrupted calibrated run has left.
 ///
 /// # Errors
 /// As [`Quantize::run`].
 pub fn quantize(
-    model: &Path,
+    source: &Source,
     (out, restart): (&Path, bool),
     recipe: &Recipe,
     budget: Option<&Budget>,
@@ -189,17 +196,16 @@ pub fn quantize(
     output: Output,
 ) -> anyhow::Result<Outcome> {
     let start = Instant::now();
-    let source = Source::open(model)?;
     let side_files = side_files(source.checkpoint())?;
     let stop = interrupt::flag()?;
-    let bar = progress(&source, output)?;
+    let bar = progress(source, output)?;
     let report = player::in_pool(threads, || {
         let go_on = |event: Event<'_>| {
             show(event, &bar, output);
             !stop.load(Ordering::Relaxed)
         };
         let partial = Partial::open(out, None, restart)?;
-        anyhow::Ok(marlin_quant::quantize(&source, (recipe, budget), partial, &side_files, go_on)?)
+        anyhow::Ok(marlin_quant::quantize(source, (recipe, budget), partial, &side_files, go_on)?)
     })??;
     bar.finish_and_clear();
     Ok(Outcome { report, seconds: start.elapsed().as_secs_f64(), speed: None })
