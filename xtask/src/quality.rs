@@ -180,7 +180,7 @@ impl Run<'_> {
 /// The first and the second half of a text, cut at the end of a line, as files.
 fn halves(root: &Path, text: &str) -> Result<(String, String)> {
     let whole = fs::read_to_string(root.join(text)).with_context(|| text.to_owned())?;
-    let middle = whole.floor_char_boundary(whole.len() / 2);
+    let middle = (whole.len() / 2..whole.len()).find(|at| whole.is_char_boundary(*at)).unwrap_or_default();
     let cut = whole[middle..].find('\n').map_or(middle, |at| middle + at + 1);
     let halves = [("first", &whole[..cut]), ("second", &whole[cut..])];
     let [first, second] = halves.map(|(name, half)| {
