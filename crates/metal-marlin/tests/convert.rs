@@ -210,7 +210,7 @@ fn names_values_and_keys_are_those_of_other_converters() {
             assert!(values.iter().zip(&stored).all(close), "{name}: {}", tensor.name);
         }
         let keys = gguf::metadata(&source).unwrap_or_else(|error| panic!("{name}: {error}"));
-        let prefix = format!("{}.", source.architecture().gguf);
+        let prefix = format!("{}.", source.architecture().gguf.unwrap());
         for (key, theirs) in twin.metadata().iter().filter(|(key, _)| key.starts_with(&prefix)) {
             let ours = keys.iter().find(|(ours, _)| ours == key).map(|(_, value)| value);
             let same = match (ours, theirs) {
