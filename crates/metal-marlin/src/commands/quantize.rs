@@ -64,7 +64,8 @@ pub struct Quantize {
     pub candidates: Vec<&'static dyn Format>,
     /// Rotate what the matrices multiply, in blocks of so many columns at most (128 if none are named), where
     /// that can be folded into their weights: the same model, whose outliers are spread over a block.
-    #[arg(long, value_name = "COLUMNS", num_args = 0..=1, require_equals = true, default_missing_value = "128")]
+    #[arg(long, value_name = "COLUMNS", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "128")]
     pub rotate: Option<usize>,
     /// Begin again where an interrupted run of another text, source or options could be continued.
     #[arg(long)]
