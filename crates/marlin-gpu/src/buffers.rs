@@ -1,47 +1,35 @@
-//! Buffers on the device: allocated with out-of-memory reported, filled through bounded staging, read
-//! back.
+//! The GPU as a [`Device`]: buffers allocated with out-of-memory reported, filled through bounded
+//! staging, read back; dispatches recorded and submitted.
 
-use std::sync::mpsc;
+use std::{num::NonZeroU64, sync::mpsc};
 
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use marlin_kernel::shader::Variant;
 
-use crate::{Error, Gpu};
-
-/// Bytes that wait in staging memory at once while weights are uploaded.
-pub(crate) const STAGING_BYTES: usize = 32 << 20;
+use crate::{
+    Error, Gpu, GpuInfo,
+    device::{BINDINGS, Call, Device, STEP_BYTES},
+    pipelines::binding,
+};
 
 /// Storage that kernels use and copies reach.
 const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_DST).union(wgpu::BufferUsages::COPY_SRC);
 
-impl Gpu {
-    /// Whether `needed` bytes can be had at all: within `limit`, and within three quarters of the
-    /// machine's memory where the device shares it, so that a model that is too large never takes the
-    /// whole machine down.
-    ///
-    /// # Errors
-    /// [`Error::Memory`].
-    pub(crate) fn admit(&self, needed: u64, limit: Option<u64>) -> Result<(), Error> {
-        let total = || {
-            let memory = MemoryRefreshKind::nothing().with_ram();
-            let system = System::new_with_specifics(RefreshKind::nothing().with_memory(memory));
-            system.total_memory() / 4 * 3
-        };
-        let shared = if self.info.unified { total() } else { u64::MAX };
-        let available = limit.unwrap_or(u64::MAX).min(shared);
-        if needed <= available {
-            return Ok(());
-        }
-        let (device, what) = (self.info.name.clone(), "weights, caches and activations");
-        Err(Error::Memory { device, what, needed, available })
+impl Device for Gpu {
+    type Buffer = wgpu::Buffer;
+    type Pipeline = wgpu::ComputePipeline;
+    type Group = wgpu::BindGroup;
+    type Download = Download;
+
+    fn info(&self) -> &GpuInfo {
+        &self.info
     }
 
-    /// A storage buffer of `bytes`, at least 16, rounded up to a multiple of 16. Its contents are zero.
-    ///
-    /// # Errors
-    /// [`Error::Binding`] when it is larger than one binding; [`Error::Memory`] when there is no room, where
-    /// `taken` bytes of `what` have been allocated before and `needed` are wanted in all.
-    pub(crate) fn storage(
+    fn check(&self) -> Result<(), Error> {
+        self.reported()
+    }
+
+    fn storage(
         &self,
         what: &'static str,
         bytes: u64,
@@ -64,30 +52,101 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// A storage buffer with contents, in words.
-    ///
-    /// # Errors
-    /// As [`Gpu::storage`].
-    pub(crate) fn filled(&self, what: &'static str, words: &[u32]) -> Result<wgpu::Buffer, Error> {
-        let bytes = size_of_val(words) as u64;
-        let buffer = self.storage(what, bytes, (0, bytes))?;
-        if !words.is_empty() {
-            self.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(words));
-        }
+    fn steps(&self, words: &[u32]) -> Result<wgpu::Buffer, Error> {
+        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("steps"),
+            size: size_of_val(words) as u64,
+            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        self.write(&buffer, 0, bytemuck::cast_slice(words));
+        self.check()?;
         Ok(buffer)
     }
 
-    /// Copies `words` words from word `at` of `buffer` to the host, after everything submitted so far.
-    ///
-    /// # Errors
-    /// [`Error::Device`] when the device fails.
-    pub(crate) fn read(&self, buffer: &wgpu::Buffer, at: u64, words: usize) -> Result<Vec<u32>, Error> {
-        if words == 0 {
-            return Ok(Vec::new());
+    fn len_bytes(buffer: &wgpu::Buffer) -> u64 {
+        buffer.size()
+    }
+
+    fn write(&self, buffer: &wgpu::Buffer, at: u64, bytes: &[u8]) {
+        self.queue.write_buffer(buffer, at, bytes);
+    }
+
+    fn flush(&self) -> Result<(), Error> {
+        self.queue.submit([]);
+        self.wait(None)
+    }
+
+    fn copy(&self, from: (&wgpu::Buffer, u64), to: (&wgpu::Buffer, u64), bytes: u64) {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        encoder.copy_buffer_to_buffer(from.0, from.1, to.0, to.1, bytes);
+        self.queue.submit([encoder.finish()]);
+    }
+
+    fn pipeline(&self, variant: &Variant) -> Result<wgpu::ComputePipeline, Error> {
+        self.pipelines.get(self, variant)
+    }
+
+    fn group(&self, buffers: [&wgpu::Buffer; BINDINGS]) -> wgpu::BindGroup {
+        let entries: Vec<_> = (0..)
+            .zip(buffers)
+            .map(|(binding, buffer)| {
+                // Steps are bound one at a time.
+                let size = NonZeroU64::new(STEP_BYTES as u64).filter(|_| binding == binding::STEP);
+                let resource = wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset: 0, size });
+                wgpu::BindGroupEntry { binding, resource }
+            })
+            .collect();
+        let layout = &self.pipelines.group_layout;
+        let descriptor = wgpu::BindGroupDescriptor { label: Some("kernels"), layout, entries: &entries };
+        self.device.create_bind_group(&descriptor)
+    }
+
+    fn play(&self, calls: &[Call<'_, Gpu>]) -> Result<(), Error> {
+        self.queue.submit([self.encode(calls).finish()]);
+        self.check()
+    }
+
+    fn play_and_read(
+        &self,
+        calls: &[Call<'_, Gpu>],
+        buffer: &wgpu::Buffer,
+        at: u64,
+        words: usize,
+    ) -> Result<Download, Error> {
+        self.submit(self.encode(calls), buffer, at, words)
+    }
+
+    fn finish(&self, download: Download) -> Result<Vec<u32>, Error> {
+        self.wait(Some(download.submission))?;
+        let mapped = download.mapped.try_recv().map_err(|_| self.error("did not return a result"))?;
+        mapped.map_err(|error| self.error(error))?;
+        let range = download.staging.slice(..).get_mapped_range().map_err(|error| self.error(error))?;
+        let words = bytemuck::pod_collect_to_vec(&range[..]);
+        drop(range);
+        download.staging.unmap();
+        Ok(words)
+    }
+}
+
+/// Records dispatches into a pass.
+pub(crate) fn record(pass: &mut wgpu::ComputePass<'_>, calls: &[Call<'_, Gpu>]) {
+    for call in calls {
+        let [x, y, z] = call.workgroups;
+        pass.set_pipeline(call.pipeline);
+        pass.set_bind_group(0, call.group, &[call.step]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+impl Gpu {
+    /// Dispatches, recorded in one pass; nothing, if there are none.
+    fn encode(&self, calls: &[Call<'_, Gpu>]) -> wgpu::CommandEncoder {
+        let mut encoder = self.device.create_command_encoder(&Default::default());
+        if !calls.is_empty() {
+            record(&mut encoder.begin_compute_pass(&Default::default()), calls);
         }
-        let encoder = self.device.create_command_encoder(&Default::default());
-        let download = self.submit(encoder, buffer, at, words)?;
-        self.finish(download)
+        encoder
     }
 
     /// Submits what has been recorded and after it a copy to the host, without waiting for either.
@@ -116,26 +175,11 @@ impl Gpu {
         self.check()?;
         Ok(Download { staging, submission, mapped })
     }
-
-    /// Waits for a download.
-    ///
-    /// # Errors
-    /// [`Error::Device`].
-    pub(crate) fn finish(&self, download: Download) -> Result<Vec<u32>, Error> {
-        self.wait(Some(download.submission))?;
-        let mapped = download.mapped.try_recv().map_err(|_| self.error("did not return a result"))?;
-        mapped.map_err(|error| self.error(error))?;
-        let range = download.staging.slice(..).get_mapped_range().map_err(|error| self.error(error))?;
-        let words = bytemuck::pod_collect_to_vec(&range[..]);
-        drop(range);
-        download.staging.unmap();
-        Ok(words)
-    }
 }
 
 /// A copy to the host on its way.
 #[derive(Debug)]
-pub(crate) struct Download {
+pub struct Download {
     staging: wgpu::Buffer,
     submission: wgpu::SubmissionIndex,
     mapped: mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>,

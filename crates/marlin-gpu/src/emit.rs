@@ -84,6 +84,36 @@ pub fn emit(variant: &Variant, target: Target) -> Result<Vec<u8>, Error> {
     Translation::of(variant)?.write(target)
 }
 
+/// What wgpu gives a Mac's driver for a variant, and how it then calls the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metal {
+    /// The source. Buffers have the slots of their bindings.
+    pub text: String,
+    /// Threads of a threadgroup.
+    pub threads: [u32; 3],
+    /// The slot of a buffer of words: for each runtime-sized array, in this order of bindings, its bytes
+    /// (wgpu-hal, `metal/command.rs`, `make_sizes_buffer_update`).
+    pub sizes: (u32, Vec<u32>),
+}
+
+/// The Metal source of a variant, with what is needed to run it.
+///
+/// # Errors
+/// [`Error::Emit`] when naga refuses it or Metal has no such matrices.
+pub fn metal(variant: &Variant) -> Result<Metal, Error> {
+    let translation = Translation::of(variant)?;
+    let text = translation.write(Target::Msl)?;
+    let module = &translation.module;
+    let sized = module.global_variables.iter().filter_map(|(_, variable)| {
+        let runtime = module.types[variable.ty].inner.is_dynamically_sized(&module.types);
+        variable.binding.filter(|_| runtime).map(|binding| binding.binding)
+    });
+    let threads = module.entry_points[0].workgroup_size;
+    let slot = metal_resources().sizes_buffer.unwrap_or_default();
+    let text = String::from_utf8(text).map_err(|error| refused(variant, error))?;
+    Ok(Metal { text, threads, sizes: (slot.into(), sized.collect()) })
+}
+
 /// What a variant takes of a device.
 ///
 /// # Errors

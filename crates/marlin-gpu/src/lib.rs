@@ -6,21 +6,24 @@
 mod arena;
 mod batch;
 mod buffers;
-mod device;
+pub mod device;
 pub mod emit;
 mod error;
+mod gpu;
 mod lower;
+mod memory;
 mod order;
 mod pipelines;
 mod player;
 mod program;
+mod scene;
 mod timing;
 pub mod tuning;
 mod weights;
 pub mod work;
 
-pub use device::{Gpu, GpuInfo, Matrices, Opening, list};
 pub use error::Error;
+pub use gpu::{Gpu, GpuInfo, Matrices, Opening, list};
 pub use player::{CacheType, GpuOptions, GpuPlayer};
 pub use timing::DispatchTime;
 pub use tuning::Tuning;

@@ -7,7 +7,7 @@ use std::{
 
 use marlin_kernel::shader::{Needs, Variant};
 
-use crate::{Error, Gpu, GpuInfo, Matrices, emit};
+use crate::{Error, Gpu, GpuInfo, Matrices, device::STEP_BYTES, emit};
 
 /// Bindings of the one layout that all kernels share; see `marlin_kernel::shader`.
 pub(crate) mod binding {
@@ -21,9 +21,6 @@ pub(crate) mod binding {
     pub const SCRATCH: u32 = 7;
     pub const TABLES: u32 = 8;
 }
-
-/// Bytes of a step's uniform; also their distance, which suits every device.
-pub(crate) const STEP_BYTES: usize = 256;
 
 /// The entries of the one layout, in the order of their bindings.
 pub(crate) fn entries() -> [wgpu::BindGroupLayoutEntry; 9] {
@@ -85,7 +82,7 @@ impl Pipelines {
         if let Some(pipeline) = compiled.get(variant) {
             return Ok(pipeline.clone());
         }
-        supports(&gpu.info, variant)?;
+        gpu.info.supports(variant)?;
         let pipeline = self.compile(gpu, &variant.name(), &variant.source().text)?;
         compiled.insert(variant.clone(), pipeline.clone());
         Ok(pipeline)
@@ -116,27 +113,32 @@ impl Pipelines {
         if let Some(error) = pollster::block_on(scope.pop()) {
             return Err(gpu.error(format!("{name} cannot be compiled: {error}")));
         }
-        gpu.check()?;
+        gpu.reported()?;
         Ok(pipeline)
     }
 }
 
-/// Whether a device has what a variant needs.
-fn supports(info: &GpuInfo, variant: &Variant) -> Result<(), Error> {
-    let missing = match variant.shader().needs {
-        Needs::F16 if !info.f16 => "f16 in shaders",
-        Needs::Matrix16 if info.matrices != Some(Matrices::Size16) => "16x16 cooperative matrices",
-        Needs::Matrix8 if info.matrices != Some(Matrices::Size8) => "8x8 cooperative matrices",
-        _ => {
-            let (needed, found) = (emit::footprint(variant)?.workgroup_bytes, info.workgroup_memory);
-            if needed <= found {
-                return Ok(());
+impl GpuInfo {
+    /// Whether a device has what a variant needs.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] and [`Error::Workgroup`].
+    pub fn supports(&self, variant: &Variant) -> Result<(), Error> {
+        let missing = match variant.shader().needs {
+            Needs::F16 if !self.f16 => "f16 in shaders",
+            Needs::Matrix16 if self.matrices != Some(Matrices::Size16) => "16x16 cooperative matrices",
+            Needs::Matrix8 if self.matrices != Some(Matrices::Size8) => "8x8 cooperative matrices",
+            _ => {
+                let (needed, found) = (emit::footprint(variant)?.workgroup_bytes, self.workgroup_memory);
+                if needed <= found {
+                    return Ok(());
+                }
+                let (device, variant) = (self.name.clone(), variant.name());
+                return Err(Error::Workgroup { device, variant, needed, found });
             }
-            let (device, variant) = (info.name.clone(), variant.name());
-            return Err(Error::Workgroup { device, variant, needed, found });
-        }
-    };
-    Err(Error::Missing { device: info.name.clone(), missing })
+        };
+        Err(Error::Missing { device: self.name.clone(), missing })
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The GPU player: keeps a plan's memory on the device and submits its programs.
+//! The GPU player: keeps a plan's memory on a device and plays its programs there.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,9 +16,11 @@ use crate::{
     Error, Gpu, Tuning,
     arena::{Arena, Capacity},
     batch::{self, Dims, Rotations},
-    buffers::Download,
+    device::Device,
     lower::{Lowering, RowClass},
+    memory::{Memory, admit},
     program::Program,
+    scene::Scene,
     weights::{Layout, Weights},
 };
 
@@ -63,97 +65,78 @@ impl Default for GpuOptions {
     }
 }
 
-/// A cache on the device: `slots` rows of `stride` values.
-#[derive(Debug)]
-pub(crate) struct Cache {
-    pub buffer: wgpu::Buffer,
-    /// Values from one row to the next: the width rounded up to 8.
-    pub stride: usize,
-}
-
-/// Everything on the device that programs bind.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub gpu: Arc<Gpu>,
-    pub weights: Weights,
-    pub caches: Vec<Cache>,
-    pub cache_type: CacheType,
-    pub tuning: Tuning,
-    pub arena_buffer: wgpu::Buffer,
-    pub batch_buffer: wgpu::Buffer,
-    pub scratch_buffer: wgpu::Buffer,
-    /// Bound where a kernel uses nothing: read only, read and write.
-    pub unused: [wgpu::Buffer; 2],
-}
-
-/// Plays plans on a GPU.
-pub struct GpuPlayer {
+/// Plays plans on a GPU, or on another device that takes the shaders.
+pub struct GpuPlayer<D: Device = Gpu> {
     plan: Plan,
-    shared: Shared,
+    device: Arc<D>,
+    scene: Scene,
+    memory: Memory<D>,
     rotations: Rotations,
     arena: Arena,
     capacity: Capacity,
     page_size: usize,
     pages: usize,
     dims: Dims,
-    programs: HashMap<(Range<usize>, RowClass), Program>,
+    programs: HashMap<(Range<usize>, RowClass), Program<D>>,
     /// Chosen tokens on their way and how many they are, oldest first.
-    submitted: VecDeque<(Download, usize)>,
+    submitted: VecDeque<(D::Download, usize)>,
 }
 
-impl fmt::Debug for GpuPlayer {
+impl<D: Device> fmt::Debug for GpuPlayer<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GpuPlayer").field("device", &self.shared.gpu.info.name).finish_non_exhaustive()
+        f.debug_struct("GpuPlayer").field("device", &self.scene.info.name).finish_non_exhaustive()
     }
 }
 
-impl GpuPlayer {
+impl<D: Device> GpuPlayer<D> {
     /// Puts a plan on a device: uploads its weights, allocates its caches.
     ///
     /// # Errors
     /// [`Error::Kernel`] when the plan does not hold together, [`Error::Missing`] for f16 caches on a device
     /// without, [`Error::Tuning`], [`Error::Memory`] and [`Error::Binding`] when it does not fit,
     /// [`Error::Device`].
-    pub fn new(plan: Plan, gpu: &Arc<Gpu>, options: &GpuOptions) -> Result<GpuPlayer, Error> {
+    pub fn new(plan: Plan, device: &Arc<D>, options: &GpuOptions) -> Result<GpuPlayer<D>, Error> {
         plan.check()?;
         options.tuning.check()?;
-        let f16 = gpu.info.f16;
+        let info = device.info().clone();
+        let f16 = info.f16;
         let cache_type = options.cache.unwrap_or(if f16 { CacheType::F16 } else { CacheType::F32 });
         if cache_type == CacheType::F16 && !f16 {
-            return Err(Error::Missing { device: gpu.info.name.clone(), missing: "f16 for its caches" });
+            return Err(Error::Missing { device: info.name, missing: "f16 for its caches" });
         }
-        let weights = Layout::new(&plan, gpu)?;
+        let weights = Layout::new(&plan, &info)?;
         let capacity = Capacity::default().grown(1, 1);
         let arena = Arena::new(&plan, capacity);
         let slots = (options.page_size * options.pages) as u64;
-        let strides: Vec<usize> = plan.caches.iter().map(|cache| cache.width.next_multiple_of(8)).collect();
+        let cache_strides: Vec<usize> =
+            plan.caches.iter().map(|cache| cache.width.next_multiple_of(8)).collect();
         let cache_bytes = |stride: usize| slots * stride as u64 * cache_type.bytes();
-        let caches_total: u64 = strides.iter().map(|stride| cache_bytes(*stride)).sum();
+        let caches_total: u64 = cache_strides.iter().map(|stride| cache_bytes(*stride)).sum();
         let needed = weights.bytes() + caches_total + 4 * arena.words;
-        gpu.admit(needed, options.memory)?;
+        admit(&info, needed, options.memory)?;
         let mut taken = 0;
         let mut caches = Vec::new();
-        for stride in strides {
-            let bytes = cache_bytes(stride);
-            caches.push(Cache { buffer: gpu.storage("caches", bytes, (taken, needed))?, stride });
+        for stride in &cache_strides {
+            let bytes = cache_bytes(*stride);
+            caches.push(device.storage("caches", bytes, (taken, needed))?);
             taken += bytes;
         }
-        let weights = Weights::upload(weights, &plan, gpu, (taken, needed))?;
-        let shared = Shared {
-            gpu: gpu.clone(),
+        let (places, weights) = Weights::upload(weights, &plan, &**device, (taken, needed))?;
+        let memory = Memory {
             weights,
             caches,
-            cache_type,
-            tuning: options.tuning,
-            arena_buffer: gpu.storage("activations", 4 * arena.words, (needed, needed))?,
-            batch_buffer: gpu.storage("batch", 4 << 10, (0, 0))?,
-            scratch_buffer: gpu.storage("scratch", 4 << 10, (0, 0))?,
-            unused: [gpu.storage("unused", 16, (0, 0))?, gpu.storage("unused", 16, (0, 0))?],
+            arena: device.storage("activations", 4 * arena.words, (needed, needed))?,
+            batch: device.storage("batch", 4 << 10, (0, 0))?,
+            scratch: device.storage("scratch", 4 << 10, (0, 0))?,
+            unused: [device.storage("unused", 16, (0, 0))?, device.storage("unused", 16, (0, 0))?],
         };
+        let scene = Scene { info, places, cache_strides, cache_type, tuning: options.tuning };
         let rotations = Rotations::new(&plan);
         Ok(GpuPlayer {
             plan,
-            shared,
+            device: device.clone(),
+            scene,
+            memory,
             rotations,
             arena,
             capacity,
@@ -166,8 +149,8 @@ impl GpuPlayer {
     }
 
     /// The device.
-    pub fn gpu(&self) -> &Arc<Gpu> {
-        &self.shared.gpu
+    pub fn device(&self) -> &Arc<D> {
+        &self.device
     }
 
     /// Takes other variants from now on.
@@ -176,14 +159,14 @@ impl GpuPlayer {
     /// [`Error::Tuning`].
     pub(crate) fn retune(&mut self, tuning: Tuning) -> Result<(), Error> {
         tuning.check()?;
-        self.shared.tuning = tuning;
+        self.scene.tuning = tuning;
         self.programs.clear();
         Ok(())
     }
 
     /// Makes room for a batch and uploads it.
     fn take(&mut self, batch: &Batch) -> Result<(), Error> {
-        self.shared.gpu.check()?;
+        self.device.check()?;
         batch.check(&self.plan, self.page_size, self.pages)?;
         batch.check_chosen(self.dims.outputs)?;
         self.dims = Dims::of(batch);
@@ -193,26 +176,24 @@ impl GpuPlayer {
         }
         let words = batch::words(batch, &self.rotations, self.page_size);
         let bytes = size_of_val(&words[..]) as u64;
-        if bytes > self.shared.batch_buffer.size() {
-            self.shared.batch_buffer = self.shared.gpu.storage("batch", 2 * bytes, (0, 2 * bytes))?;
+        if bytes > D::len_bytes(&self.memory.batch) {
+            self.memory.batch = self.device.storage("batch", 2 * bytes, (0, 2 * bytes))?;
             self.programs.clear();
         }
-        self.shared.gpu.queue.write_buffer(&self.shared.batch_buffer, 0, bytemuck::cast_slice(&words));
+        self.device.write(&self.memory.batch, 0, bytemuck::cast_slice(&words));
         Ok(())
     }
 
     /// Gives all buffers more rows. Tokens that were chosen move along: the next batch may name them.
     fn move_arena(&mut self, capacity: Capacity) -> Result<(), Error> {
-        let (arena, gpu) = (Arena::new(&self.plan, capacity), &self.shared.gpu);
-        let buffer = gpu.storage("activations", 4 * arena.words, (0, 4 * arena.words))?;
+        let (arena, device) = (Arena::new(&self.plan, capacity), &self.device);
+        let buffer = device.storage("activations", 4 * arena.words, (0, 4 * arena.words))?;
         if let Some((_, chosen)) = self.plan.sampling() {
             let bytes = 4 * (self.capacity.outputs * self.plan.buffer(chosen.buffer).width) as u64;
             let (old, new) = (4 * self.arena.start(chosen.buffer), 4 * arena.start(chosen.buffer));
-            let mut encoder = gpu.device.create_command_encoder(&Default::default());
-            encoder.copy_buffer_to_buffer(&self.shared.arena_buffer, old, &buffer, new, bytes);
-            gpu.queue.submit([encoder.finish()]);
+            device.copy((&self.memory.arena, old), (&buffer, new), bytes);
         }
-        self.shared.arena_buffer = buffer;
+        self.memory.arena = buffer;
         (self.capacity, self.arena) = (capacity, arena);
         self.programs.clear();
         Ok(())
@@ -223,43 +204,25 @@ impl GpuPlayer {
         let key = (range.clone(), RowClass::of(&self.dims));
         for _ in 0..2 {
             if !self.programs.contains_key(&key) {
-                let GpuPlayer { plan, shared, rotations, arena, .. } = self;
-                let listing = Lowering::new(plan, shared, rotations, arena, key.1).lower(range.clone())?;
-                self.programs.insert(key.clone(), Program::new(listing, &self.shared)?);
+                let GpuPlayer { plan, scene, rotations, arena, .. } = self;
+                let listing = Lowering::new(plan, scene, rotations, arena, key.1).lower(range.clone())?;
+                self.programs.insert(key.clone(), Program::new(listing, &*self.device, &self.memory)?);
             }
             let bytes = 4 * self.programs[&key].scratch_words(&self.dims) as u64;
-            if bytes <= self.shared.scratch_buffer.size() {
+            if bytes <= D::len_bytes(&self.memory.scratch) {
                 break;
             }
             // Every program binds the scratch memory that is given up here.
             self.programs.clear();
-            self.shared.scratch_buffer = self.shared.gpu.storage("scratch", bytes, (0, bytes))?;
+            self.memory.scratch = self.device.storage("scratch", bytes, (0, bytes))?;
         }
         Ok(key)
     }
 
     /// The program of `range` with what it runs on.
-    pub(crate) fn prepared(&mut self, range: Range<usize>) -> Result<(&Program, &Gpu, &Dims), Error> {
+    pub(crate) fn prepared(&mut self, range: Range<usize>) -> Result<(&Program<D>, &D, &Dims), Error> {
         let key = self.prepare(&range)?;
-        Ok((&self.programs[&key], &self.shared.gpu, &self.dims))
-    }
-
-    /// Records the steps of `range`.
-    fn record(&mut self, range: Range<usize>) -> Result<wgpu::CommandEncoder, Error> {
-        let key = self.prepare(&range)?;
-        let gpu = &self.shared.gpu;
-        let mut encoder = gpu.device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        let program = &self.programs[&key];
-        program.record(&mut pass, &self.dims, 0..program.len());
-        drop(pass);
-        Ok(encoder)
-    }
-
-    fn submit_steps(&mut self, range: Range<usize>) -> Result<(), Error> {
-        let encoder = self.record(range)?;
-        self.shared.gpu.queue.submit([encoder.finish()]);
-        self.shared.gpu.check()
+        Ok((&self.programs[&key], &self.device, &self.dims))
     }
 
     /// Words of a buffer in this batch.
@@ -273,10 +236,10 @@ impl GpuPlayer {
     }
 }
 
-impl Player for GpuPlayer {
+impl<D: Device> Player for GpuPlayer<D> {
     fn describe(&self) -> String {
-        let cache = if self.shared.cache_type == CacheType::F16 { "f16" } else { "f32" };
-        format!("{}, {cache} cache", self.shared.gpu.info)
+        let cache = if self.scene.cache_type == CacheType::F16 { "f16" } else { "f32" };
+        format!("{}, {cache} cache", self.scene.info)
     }
 
     fn plan(&self) -> &Plan {
@@ -296,12 +259,13 @@ impl Player for GpuPlayer {
     }
 
     fn run(&mut self, range: Range<usize>) -> Result<(), PlayError> {
-        Ok(self.submit_steps(range)?)
+        let (program, device, dims) = self.prepared(range)?;
+        Ok(device.play(&program.calls(dims, 0..program.len()))?)
     }
 
     fn read(&mut self, buffer: BufferId) -> Result<Vec<f32>, PlayError> {
         let (at, words) = (self.arena.start(buffer), self.buffer_words(buffer));
-        let words = self.shared.gpu.read(&self.shared.arena_buffer, at, words)?;
+        let words = self.device.read(&self.memory.arena, at, words)?;
         Ok(bytemuck::cast_vec(words))
     }
 
@@ -313,9 +277,9 @@ impl Player for GpuPlayer {
         }
         if words > 0 {
             let at = 4 * self.arena.start(buffer);
-            self.shared.gpu.queue.write_buffer(&self.shared.arena_buffer, at, bytemuck::cast_slice(values));
+            self.device.write(&self.memory.arena, at, bytemuck::cast_slice(values));
         }
-        self.shared.gpu.check()?;
+        self.device.check()?;
         Ok(())
     }
 
@@ -324,22 +288,24 @@ impl Player for GpuPlayer {
     }
 }
 
-impl Chooser for GpuPlayer {
+impl<D: Device> Chooser for GpuPlayer<D> {
     fn submit(&mut self, batch: &Batch) -> Result<(), PlayError> {
         batch.check_submission()?;
         self.take(batch)?;
-        let encoder = self.record(0..self.plan.steps.len())?;
+        let key = self.prepare(&(0..self.plan.steps.len()))?;
+        let program = &self.programs[&key];
+        let calls = program.calls(&self.dims, 0..program.len());
         let (_, chosen) = self.plan.sampling().ok_or_else(PlayError::nothing_submitted)?;
         // A batch without outputs is waited for like any other, so a word is copied all the same.
         let (at, words) = (self.arena.start(chosen.buffer), self.buffer_words(chosen.buffer).max(1));
-        let download = self.shared.gpu.submit(encoder, &self.shared.arena_buffer, at, words)?;
+        let download = self.device.play_and_read(&calls, &self.memory.arena, at, words)?;
         self.submitted.push_back((download, self.dims.outputs));
         Ok(())
     }
 
     fn collect(&mut self) -> Result<Vec<u32>, PlayError> {
         let (download, outputs) = self.submitted.pop_front().ok_or_else(PlayError::nothing_submitted)?;
-        let words = self.shared.gpu.finish(download)?;
+        let words = self.device.finish(download)?;
         let Some((_, chosen)) = self.plan.sampling() else { return Ok(words) };
         let width = self.plan.buffer(chosen.buffer).width;
         Ok(words.into_iter().skip(chosen.start).step_by(width).take(outputs).collect())

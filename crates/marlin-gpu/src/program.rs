@@ -8,8 +8,8 @@ use marlin_kernel::{plan::CacheId, shader::Variant};
 use crate::{
     Error,
     batch::Dims,
-    pipelines::{STEP_BYTES, binding},
-    player::Shared,
+    device::{BINDINGS, Call, Device, STEP_BYTES},
+    memory::Memory,
 };
 
 /// Workgroups of a dispatch, from the sizes of a batch.
@@ -46,43 +46,36 @@ pub(crate) struct Listing {
     pub scratch: Vec<Words>,
 }
 
-/// A dispatch ready to be recorded.
-struct Ready {
+/// A dispatch ready to be played.
+struct Ready<D: Device> {
     step: usize,
     kernel: &'static str,
-    pipeline: wgpu::ComputePipeline,
+    pipeline: D::Pipeline,
     group: usize,
     offset: u32,
     grid: Grid,
 }
 
-/// Dispatches ready to be recorded, any number of times, until memory moves.
-pub(crate) struct Program {
-    ready: Vec<Ready>,
-    groups: Vec<wgpu::BindGroup>,
+/// Dispatches ready to be played, any number of times, until memory moves.
+pub(crate) struct Program<D: Device> {
+    ready: Vec<Ready<D>>,
+    groups: Vec<D::Group>,
     scratch: Vec<Words>,
 }
 
-impl Program {
+impl<D: Device> Program<D> {
     /// Compiles pipelines, uploads steps and tables, binds memory.
     ///
     /// # Errors
     /// [`Error::Missing`], [`Error::Memory`] or [`Error::Device`].
-    pub fn new(listing: Listing, shared: &Shared) -> Result<Program, Error> {
+    pub fn new(listing: Listing, device: &D, memory: &Memory<D>) -> Result<Program<D>, Error> {
         let Listing { dispatches, tables, scratch } = listing;
-        let gpu = &shared.gpu;
         let mut steps = vec![0u32; dispatches.len().max(1) * STEP_BYTES / 4];
         for (dispatch, words) in dispatches.iter().zip(steps.chunks_exact_mut(STEP_BYTES / 4)) {
             words[..dispatch.words.len()].copy_from_slice(&dispatch.words);
         }
-        let uniform = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("steps"),
-            size: size_of_val(&steps[..]) as u64,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        gpu.queue.write_buffer(&uniform, 0, bytemuck::cast_slice(&steps));
-        let tables = gpu.filled("tables", &tables)?;
+        let steps = device.steps(&steps)?;
+        let tables = device.filled("tables", &tables)?;
         let mut program =
             Program { ready: Vec::with_capacity(dispatches.len()), groups: Vec::new(), scratch };
         let mut bound = Vec::new();
@@ -90,19 +83,19 @@ impl Program {
             let key = (dispatch.slab, dispatch.cache);
             let group = bound.iter().position(|other| *other == key).unwrap_or_else(|| {
                 bound.push(key);
-                program.groups.push(bind(shared, &uniform, &tables, key));
+                program.groups.push(device.group(bindings(memory, &steps, &tables, key)));
                 bound.len() - 1
             });
             program.ready.push(Ready {
                 step: dispatch.step,
                 kernel: dispatch.kernel,
-                pipeline: gpu.pipelines.get(gpu, &dispatch.variant)?,
+                pipeline: device.pipeline(&dispatch.variant)?,
                 group,
                 offset: (at * STEP_BYTES) as u32,
                 grid: dispatch.grid,
             });
         }
-        gpu.check()?;
+        device.check()?;
         Ok(program)
     }
 
@@ -116,22 +109,15 @@ impl Program {
         self.scratch.iter().map(|words| words(dims)).max().unwrap_or(0)
     }
 
-    /// Records the dispatches `range` into a pass.
-    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>, dims: &Dims, range: Range<usize>) {
-        for ready in &self.ready[range] {
-            let [x, y, z] = (ready.grid)(dims).map(|count| count as u32);
-            if x == 0 || y == 0 || z == 0 {
-                continue;
-            }
-            pass.set_pipeline(&ready.pipeline);
-            pass.set_bind_group(0, &self.groups[ready.group], &[ready.offset]);
-            pass.dispatch_workgroups(x, y, z);
-        }
-    }
-
-    /// Workgroups of a dispatch with a batch.
-    pub fn grid(&self, at: usize, dims: &Dims) -> [usize; 3] {
-        (self.ready[at].grid)(dims)
+    /// The dispatches `range` that are not empty with a batch.
+    pub fn calls(&self, dims: &Dims, range: Range<usize>) -> Vec<Call<'_, D>> {
+        let call = |ready| {
+            let Ready { pipeline, group, offset, grid, .. }: &Ready<D> = ready;
+            let workgroups = grid(dims).map(|count| count as u32);
+            let played = workgroups.iter().all(|count| *count > 0);
+            played.then(|| Call { pipeline, group: &self.groups[*group], step: *offset, workgroups })
+        };
+        self.ready[range].iter().filter_map(call).collect()
     }
 
     /// The step and the kernel of every dispatch.
@@ -140,40 +126,20 @@ impl Program {
     }
 }
 
-/// The bindings of a dispatch; what it does not use is bound to a small buffer of its own.
-fn bind(
-    shared: &Shared,
-    uniform: &wgpu::Buffer,
-    tables: &wgpu::Buffer,
+/// The buffers of a dispatch in the order of their bindings; what it does not use is bound to a small
+/// buffer of its own.
+fn bindings<'a, D: Device>(
+    memory: &'a Memory<D>,
+    steps: &'a D::Buffer,
+    tables: &'a D::Buffer,
     (slab, cache): (Option<usize>, Option<CacheId>),
-) -> wgpu::BindGroup {
-    let step = wgpu::BufferBinding {
-        buffer: uniform,
-        offset: 0,
-        size: std::num::NonZeroU64::new(STEP_BYTES as u64),
-    };
+) -> [&'a D::Buffer; BINDINGS] {
+    let [unread, unwritten] = &memory.unused;
     let (codes, scales) = match slab {
-        Some(slab) => shared.weights.slab(slab),
-        None => (&shared.unused[0], &shared.unused[0]),
+        Some(slab) => (&memory.weights.slabs[slab].0, &memory.weights.slabs[slab].1),
+        None => (unread, unread),
     };
-    let cache = cache.map_or(&shared.unused[1], |cache| &shared.caches[cache.0 as usize].buffer);
-    let buffers = [
-        (binding::ARENA, &shared.arena_buffer),
-        (binding::VECTORS, shared.weights.vectors()),
-        (binding::BATCH, &shared.batch_buffer),
-        (binding::CODES, codes),
-        (binding::SCALES, scales),
-        (binding::CACHE, cache),
-        (binding::SCRATCH, &shared.scratch_buffer),
-        (binding::TABLES, tables),
-    ];
-    let mut entries =
-        vec![wgpu::BindGroupEntry { binding: binding::STEP, resource: wgpu::BindingResource::Buffer(step) }];
-    entries.extend(buffers.iter().map(|(binding, buffer)| wgpu::BindGroupEntry {
-        binding: *binding,
-        resource: buffer.as_entire_binding(),
-    }));
-    let layout = &shared.gpu.pipelines.group_layout;
-    let descriptor = wgpu::BindGroupDescriptor { label: Some("kernels"), layout, entries: &entries };
-    shared.gpu.device.create_bind_group(&descriptor)
+    let cache = cache.map_or(unwritten, |cache| &memory.caches[cache.0 as usize]);
+    let vectors = &memory.weights.vectors;
+    [steps, &memory.arena, vectors, &memory.batch, codes, scales, cache, &memory.scratch, tables]
 }

@@ -5,7 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Error, Gpu, GpuPlayer, pipelines::binding, program::Program};
+use marlin_kernel::shader::Variant;
+
+use crate::{
+    Error, Gpu, GpuPlayer,
+    buffers::record,
+    device::{BINDINGS, Call, Device, STEP_BYTES},
+    pipelines::binding,
+};
 
 /// Dispatches timed at once: a set of queries holds two for each.
 const TIMED_AT_ONCE: usize = 1024;
@@ -29,7 +36,8 @@ impl GpuPlayer {
     /// [`Error::Missing`] on a device without timestamps, [`Error::Device`].
     pub fn time(&mut self, range: Range<usize>) -> Result<Duration, Error> {
         let (program, gpu, dims) = self.prepared(range)?;
-        let times = gpu.time_passes(1, |pass, _| program.record(pass, dims, 0..program.len()))?;
+        let calls = program.calls(dims, 0..program.len());
+        let times = gpu.time_passes(1, |pass, _| record(pass, &calls))?;
         Ok(times[0])
     }
 
@@ -44,10 +52,10 @@ impl GpuPlayer {
         let mut times = Vec::with_capacity(program.len());
         for start in (0..program.len()).step_by(TIMED_AT_ONCE) {
             let range = start..program.len().min(start + TIMED_AT_ONCE);
-            let record = |pass: &mut wgpu::ComputePass<'_>, at: usize| {
-                program.record(pass, dims, range.start + at..range.start + at + 1);
+            let play = |pass: &mut wgpu::ComputePass<'_>, at: usize| {
+                record(pass, &program.calls(dims, range.start + at..range.start + at + 1));
             };
-            times.extend(gpu.time_passes(range.len(), record)?);
+            times.extend(gpu.time_passes(range.len(), play)?);
         }
         let labels = program.labels();
         Ok(labels.zip(times).map(|((step, kernel), time)| DispatchTime { step, kernel, time }).collect())
@@ -59,7 +67,7 @@ impl GpuPlayer {
     /// As [`GpuPlayer::profile`].
     pub fn dispatches(&mut self, range: Range<usize>) -> Result<usize, Error> {
         let (program, _, dims) = self.prepared(range)?;
-        Ok(program.played(dims))
+        Ok(program.calls(dims, 0..program.len()).len())
     }
 }
 
@@ -115,13 +123,11 @@ impl Gpu {
     /// [`Error::Device`].
     pub fn copy_bandwidth(&self, bytes: u64, repeats: usize) -> Result<f64, Error> {
         let bytes = bytes.min(self.info.max_binding) / 4096 * 4096;
-        let variant =
-            marlin_kernel::shader::Variant { file: "shader/copy", slots: Vec::new(), constants: Vec::new() };
+        let variant = Variant { file: "shader/copy", slots: Vec::new(), constants: Vec::new() };
         let buffers =
             [self.storage("copy", bytes, (0, 2 * bytes))?, self.storage("copy", bytes, (bytes, 2 * bytes))?];
         let groups = (bytes / 4096).min(u64::from(u16::MAX)) as u32;
-        let pass =
-            self.bare_pass(&variant, &[(binding::CODES, &buffers[0]), (binding::SCRATCH, &buffers[1])])?;
+        let pass = self.bare(&variant, &[(binding::CODES, &buffers[0]), (binding::SCRATCH, &buffers[1])])?;
         let times = self.time_passes(repeats + 2, |target, _| pass.record(target, [groups, 1, 1]))?;
         Ok(2.0 * bytes as f64 / median(times[2..].to_vec()).as_secs_f64())
     }
@@ -160,7 +166,7 @@ impl Gpu {
     }
 
     /// The kernel that does nothing but compute, its workgroups, and operations of a round of one.
-    fn peak_pass(&self) -> Result<(BarePass, u32, u64), Error> {
+    fn peak_pass(&self) -> Result<(Bare, u32, u64), Error> {
         let (file, slots, operations) = match self.info.matrices {
             Some(crate::Matrices::Size16) => {
                 ("shader/peak_matrix", vec![("tile", "matmul/tile16")], 4 * 8 * 2 * 16 * 16 * 16)
@@ -170,10 +176,10 @@ impl Gpu {
             }
             None => ("shader/peak_fma", Vec::new(), 128 * 8 * 4 * 2),
         };
-        let variant = marlin_kernel::shader::Variant { file, slots, constants: Vec::new() };
+        let variant = Variant { file, slots, constants: Vec::new() };
         let groups = if self.info.software { 4 } else { 4096 };
         let out = self.storage("peak", 4 * 128 * u64::from(groups), (0, 0))?;
-        Ok((self.bare_pass(&variant, &[(binding::SCRATCH, &out)])?, groups, operations))
+        Ok((self.bare(&variant, &[(binding::SCRATCH, &out)])?, groups, operations))
     }
 }
 
@@ -186,52 +192,31 @@ pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// A pass of a kernel outside any plan.
-struct BarePass {
+/// A kernel outside any plan, with its buffers.
+struct Bare {
     pipeline: wgpu::ComputePipeline,
     group: wgpu::BindGroup,
 }
 
-impl BarePass {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>, [x, y, z]: [u32; 3]) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.group, &[0]);
-        pass.dispatch_workgroups(x, y, z);
+impl Bare {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>, workgroups: [u32; 3]) {
+        record(pass, &[Call { pipeline: &self.pipeline, group: &self.group, step: 0, workgroups }]);
     }
 }
 
 impl Gpu {
-    fn bare_pass(
-        &self,
-        variant: &marlin_kernel::shader::Variant,
-        bound: &[(u32, &wgpu::Buffer)],
-    ) -> Result<BarePass, Error> {
+    /// A kernel with `bound` at these bindings, and small buffers at all others.
+    fn bare(&self, variant: &Variant, bound: &[(u32, &wgpu::Buffer)]) -> Result<Bare, Error> {
         let unused: Vec<wgpu::Buffer> =
-            (0..9).map(|_| self.storage("unused", 256, (0, 0))).collect::<Result<_, _>>()?;
-        let step = self.device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("step"),
-            size: crate::pipelines::STEP_BYTES as u64,
-            usage: wgpu::BufferUsages::UNIFORM,
-            mapped_at_creation: false,
-        });
-        let buffer = |at: u32| match bound.iter().find(|(binding, _)| *binding == at) {
-            Some((_, buffer)) => *buffer,
-            None if at == binding::STEP => &step,
-            None => &unused[at as usize],
-        };
-        let entries: Vec<_> = (binding::STEP..=binding::TABLES)
-            .map(|at| wgpu::BindGroupEntry { binding: at, resource: buffer(at).as_entire_binding() })
-            .collect();
-        let layout = &self.pipelines.group_layout;
-        let descriptor = wgpu::BindGroupDescriptor { label: Some("bare"), layout, entries: &entries };
-        let group = self.device.create_bind_group(&descriptor);
-        Ok(BarePass { pipeline: self.pipelines.get(self, variant)?, group })
-    }
-}
-
-impl Program {
-    /// Dispatches that are not empty with a batch.
-    fn played(&self, dims: &crate::batch::Dims) -> usize {
-        (0..self.len()).filter(|at| self.grid(*at, dims).iter().all(|count| *count > 0)).count()
+            (1..BINDINGS).map(|_| self.storage("unused", 256, (0, 0))).collect::<Result<_, _>>()?;
+        let step = self.steps(&[0; STEP_BYTES / 4])?;
+        let mut buffers: [&wgpu::Buffer; BINDINGS] = [&step; BINDINGS];
+        for (slot, buffer) in buffers[1..].iter_mut().zip(&unused) {
+            *slot = buffer;
+        }
+        for (binding, buffer) in bound {
+            buffers[*binding as usize] = buffer;
+        }
+        Ok(Bare { pipeline: self.pipeline(variant)?, group: self.group(buffers) })
     }
 }

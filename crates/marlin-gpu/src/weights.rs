@@ -15,8 +15,10 @@ use marlin_format::Weight;
 use marlin_kernel::plan::{Op, Plan, WeightId};
 use rayon::prelude::*;
 
-use crate::{Error, Gpu, buffers::STAGING_BYTES, order::Order};
+use crate::{Error, GpuInfo, device::Device, order::Order};
 
+/// Bytes that wait in staging memory at once while weights are uploaded.
+const STAGING_BYTES: usize = 32 << 20;
 /// Bytes to which the start of a piece is rounded up, at least.
 const ALIGN: u64 = 256;
 /// Bytes before the first scale of a slab: a codebook, filled up.
@@ -57,12 +59,30 @@ impl Slab {
     }
 }
 
-/// Where every weight of a plan is to stand.
-pub(crate) struct Layout {
+/// Where every weight of a plan stands.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
     pieces: HashMap<WeightId, Vec<Piece>>,
-    slabs: Vec<Slab>,
     /// First word of each vector.
     vectors: HashMap<WeightId, u32>,
+}
+
+impl Places {
+    /// The pieces of a matrix that some step names.
+    pub fn pieces(&self, id: WeightId) -> &[Piece] {
+        &self.pieces[&id]
+    }
+
+    /// First word of a vector that some step names.
+    pub fn vector(&self, id: WeightId) -> u32 {
+        self.vectors[&id]
+    }
+}
+
+/// Where every weight of a plan is to stand, and what that takes.
+pub(crate) struct Layout {
+    places: Places,
+    slabs: Vec<Slab>,
     vector_words: Vec<u32>,
 }
 
@@ -71,14 +91,9 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::Binding`] when one row of a matrix is too large.
-    pub fn new(plan: &Plan, gpu: &Gpu) -> Result<Layout, Error> {
-        let limit = gpu.info.max_binding;
-        let mut layout = Layout {
-            pieces: HashMap::new(),
-            slabs: Vec::new(),
-            vectors: HashMap::new(),
-            vector_words: Vec::new(),
-        };
+    pub fn new(plan: &Plan, info: &GpuInfo) -> Result<Layout, Error> {
+        let limit = info.max_binding;
+        let mut layout = Layout { places: Places::default(), slabs: Vec::new(), vector_words: Vec::new() };
         for step in &plan.steps {
             let (matrices, vectors) = weights_of(&step.op);
             for id in vectors {
@@ -86,12 +101,12 @@ impl Layout {
             }
             let mut fresh: Vec<WeightId> = Vec::new();
             for id in matrices {
-                if !layout.pieces.contains_key(&id) && !fresh.contains(&id) {
+                if !layout.places.pieces.contains_key(&id) && !fresh.contains(&id) {
                     fresh.push(id);
                 }
             }
             layout.place_together(plan, &fresh, limit).map_err(|(what, found)| Error::Binding {
-                device: gpu.info.name.clone(),
+                device: info.name.clone(),
                 what,
                 found,
                 limit,
@@ -101,8 +116,8 @@ impl Layout {
     }
 
     fn place_vector(&mut self, plan: &Plan, id: WeightId) {
-        let Layout { vectors, vector_words, .. } = self;
-        vectors.entry(id).or_insert_with(|| {
+        let Layout { places, vector_words, .. } = self;
+        places.vectors.entry(id).or_insert_with(|| {
             let at = vector_words.len() as u32;
             vector_words.extend(plan.weight(id).to_f32().into_iter().map(f32::to_bits));
             at
@@ -152,7 +167,7 @@ impl Layout {
                     pieces.push(self.place(weight, start..weight.rows().min(start + most as usize), at));
                 }
             }
-            self.pieces.insert(*id, pieces);
+            self.places.pieces.insert(*id, pieces);
         }
         if others.is_empty() { Ok(()) } else { self.place_together(plan, &others, limit) }
     }
@@ -180,70 +195,53 @@ impl Layout {
 
 /// The weights of a plan on a device.
 #[derive(Debug)]
-pub(crate) struct Weights {
-    pieces: HashMap<WeightId, Vec<Piece>>,
-    slabs: Vec<(wgpu::Buffer, wgpu::Buffer)>,
-    vectors: HashMap<WeightId, u32>,
-    vector_buffer: wgpu::Buffer,
+pub(crate) struct Weights<D: Device> {
+    /// Codes and scales of each slab.
+    pub slabs: Vec<(D::Buffer, D::Buffer)>,
+    /// All vectors.
+    pub vectors: D::Buffer,
 }
 
-impl Weights {
+impl<D: Device> Weights<D> {
     /// Allocates the slabs and fills them. Host memory holds a few pieces of 32 MiB at a time.
     ///
     /// # Errors
     /// [`Error::Memory`] or [`Error::Device`].
-    pub fn upload(layout: Layout, plan: &Plan, gpu: &Gpu, memory: (u64, u64)) -> Result<Weights, Error> {
+    pub fn upload(
+        layout: Layout,
+        plan: &Plan,
+        device: &D,
+        memory: (u64, u64),
+    ) -> Result<(Places, Weights<D>), Error> {
         let (mut taken, needed) = memory;
-        let Layout { pieces, slabs: sizes, vectors, vector_words } = layout;
+        let Layout { places, slabs: sizes, vector_words } = layout;
         let mut slabs = Vec::new();
         for Slab { codes, scales, codebook } in sizes {
-            let code_buffer = gpu.storage("weights", codes, (taken, needed))?;
+            let code_buffer = device.storage("weights", codes, (taken, needed))?;
             taken += codes;
-            let scale_buffer = gpu.storage("weights", scales, (taken, needed))?;
+            let scale_buffer = device.storage("weights", scales, (taken, needed))?;
             taken += scales;
             let codebook: Vec<u8> = codebook.iter().flat_map(|value| value.to_le_bytes()).collect();
-            gpu.queue.write_buffer(&scale_buffer, 0, &codebook);
+            device.write(&scale_buffer, 0, &codebook);
             slabs.push((code_buffer, scale_buffer));
         }
-        let vector_buffer = gpu.filled("vectors", &vector_words)?;
+        let vectors = device.filled("vectors", &vector_words)?;
         for (id, (_, weight)) in plan.weights.iter().enumerate() {
-            for piece in pieces.get(&WeightId(id as u32)).into_iter().flatten() {
-                upload(gpu, weight, piece, &slabs[piece.slab])?;
+            for piece in places.pieces.get(&WeightId(id as u32)).into_iter().flatten() {
+                upload(device, weight, piece, &slabs[piece.slab])?;
             }
         }
-        gpu.queue.submit([]);
-        gpu.wait(None)?;
-        Ok(Weights { pieces, slabs, vectors, vector_buffer })
-    }
-
-    /// The pieces of a matrix that some step names.
-    pub fn pieces(&self, id: WeightId) -> &[Piece] {
-        &self.pieces[&id]
-    }
-
-    /// First word of a vector that some step names.
-    pub fn vector(&self, id: WeightId) -> u32 {
-        self.vectors[&id]
-    }
-
-    /// Codes and scales of a slab.
-    pub fn slab(&self, at: usize) -> (&wgpu::Buffer, &wgpu::Buffer) {
-        let (codes, scales) = &self.slabs[at];
-        (codes, scales)
-    }
-
-    /// The buffer of all vectors.
-    pub fn vectors(&self) -> &wgpu::Buffer {
-        &self.vector_buffer
+        device.flush()?;
+        Ok((places, Weights { slabs, vectors }))
     }
 }
 
 /// Brings the rows of a piece into kernel order on all threads and copies them to its slab.
-fn upload(
-    gpu: &Gpu,
+fn upload<D: Device>(
+    device: &D,
     weight: &Weight,
     piece: &Piece,
-    (codes_buffer, scales_buffer): &(wgpu::Buffer, wgpu::Buffer),
+    (codes_buffer, scales_buffer): &(D::Buffer, D::Buffer),
 ) -> Result<(), Error> {
     let order = Order::of(weight.format());
     let (codes, scales) = row_bytes(weight);
@@ -256,19 +254,18 @@ fn upload(
         let mut scale_rows = vec![0u8; (rows * scales).next_multiple_of(4)];
         let each = |(at, out): (usize, &mut [u8])| order.codes_row(weight, start + at, out);
         code_rows.par_chunks_exact_mut(codes).enumerate().for_each(each);
-        gpu.queue.write_buffer(codes_buffer, piece.codes + offset * codes as u64, &code_rows);
+        device.write(codes_buffer, piece.codes + offset * codes as u64, &code_rows);
         if scales > 0 {
             let each = |(at, out): (usize, &mut [u8])| order.scales_row(weight, start + at, out);
             scale_rows[..rows * scales].par_chunks_exact_mut(scales).enumerate().for_each(each);
-            gpu.queue.write_buffer(scales_buffer, piece.scales + offset * scales as u64, &scale_rows);
+            device.write(scales_buffer, piece.scales + offset * scales as u64, &scale_rows);
         }
         if rows * (codes + scales) >= STAGING_BYTES / 2 {
             // What has been staged is copied and freed before more is staged.
-            gpu.queue.submit([]);
-            gpu.wait(None)?;
+            device.flush()?;
         }
     }
-    gpu.check()
+    device.check()
 }
 
 /// Bytes of codes and of scales of a row in kernel order.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use marlin_kernel::shader::{Needs, SHADERS, Variant};
 use rayon::prelude::*;
 
-use super::{Footprint, METAL_VERSIONS, Target, Translation, emit, metal_resources};
+use super::{Footprint, METAL_VERSIONS, Target, Translation, emit, metal, metal_resources};
 use finite::suspicious;
 
 /// Apple, Metal Feature Set Tables, the column of Apple7 (M1) and all later.
@@ -173,6 +173,14 @@ fn metal_gets_the_slots_that_wgpu_binds() {
     let text = String::from_utf8(emit(variant, Target::Msl).unwrap()).unwrap();
     let arena = arguments(&text).into_iter().find(|argument| argument.contains(" arena"));
     assert_eq!(arena.and_then(slot), Some(1), "{text}");
+}
+
+#[test]
+fn sizes_are_asked_for_in_the_order_of_the_variables() {
+    let copy = Variant { file: "shader/copy", slots: Vec::new(), constants: Vec::new() };
+    let found = metal(&copy).unwrap();
+    assert_eq!((found.threads, found.sizes), ([256, 1, 1], (9, vec![4, 7])));
+    assert!(found.text.contains("struct _mslBufferSizes {\n    uint size0;\n    uint size1;\n}"));
 }
 
 #[test]

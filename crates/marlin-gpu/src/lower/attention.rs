@@ -65,7 +65,7 @@ impl Lowering<'_> {
         let Op::Attention { q, cache, shape, sinks, out } = op else {
             unreachable!("{op:?} is no attention")
         };
-        let stride = self.shared.caches[cache.0 as usize].stride;
+        let stride = self.scene.cache_strides[cache.0 as usize];
         let (variant, pairs, columns) = match self.matrix_variant(q.heads / shape.kv_heads, stride, shape) {
             Some((variant, pairs)) => (variant, pairs, 1),
             None => {
@@ -78,7 +78,7 @@ impl Lowering<'_> {
         };
         let (heads, kv_heads, v_width) = (q.heads, shape.kv_heads, shape.v_width);
         let tiling =
-            Tiling { heads, kv_heads, v_width, pairs, columns, workgroups: self.shared.tuning.workgroups };
+            Tiling { heads, kv_heads, v_width, pairs, columns, workgroups: self.scene.tuning.workgroups };
         let mut words: Vec<u32> = Vec::new();
         for place in [self.place(q), self.place(out)] {
             words.extend([place.base, place.stride, place.head_stride]);
@@ -86,7 +86,7 @@ impl Lowering<'_> {
         words.extend([heads, kv_heads, shape.k_start, shape.k_width].map(|word| word as u32));
         words.extend([shape.v_start, v_width, stride, shape.window.unwrap_or(0)].map(|word| word as u32));
         words.push(shape.scale.to_bits());
-        words.push(sinks.map_or(NONE, |sinks| self.shared.weights.vector(sinks)));
+        words.push(sinks.map_or(NONE, |sinks| self.scene.places.vector(sinks)));
         self.push(Dispatch {
             step,
             kernel: "attention",
@@ -119,13 +119,13 @@ impl Lowering<'_> {
         stride: usize,
         shape: &AttentionShape,
     ) -> Option<(Variant, usize)> {
-        let info = &self.shared.gpu.info;
+        let info = &self.scene.info;
         let matrices = match info.matrices? {
             Matrices::Size16 => "attention/matrix16",
             Matrices::Size8 => "attention/matrix8",
         };
         let aligned = [shape.k_start, shape.v_start, stride].iter().all(|size| size.is_multiple_of(4));
-        let half = self.shared.cache_type == CacheType::F16;
+        let half = self.scene.cache_type == CacheType::F16;
         if !aligned || !half || info.subgroup_sizes != (32, 32) {
             return None;
         }
@@ -154,7 +154,7 @@ impl Lowering<'_> {
     fn cache_snippet(&self, stride: usize, shape: &AttentionShape) -> &'static str {
         let sizes = [shape.k_start, shape.k_width, shape.v_start, shape.v_width];
         let aligned = sizes.iter().chain([&stride]).all(|size| size.is_multiple_of(4));
-        match (self.shared.cache_type, aligned) {
+        match (self.scene.cache_type, aligned) {
             (CacheType::F32, _) => "shader/cache/f32",
             (CacheType::F16, true) => "shader/cache/f16",
             (CacheType::F16, false) => "shader/cache/f16_scalar",

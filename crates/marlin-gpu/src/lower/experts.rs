@@ -15,7 +15,7 @@ use super::{FEW_ROWS, Lowering, NONE, products::units, row_count, rows_word, row
 use crate::{
     Error,
     batch::Dims,
-    device::Matrices,
+    gpu::Matrices,
     order::Order,
     program::{Dispatch, Grid},
     weights::Piece,
@@ -86,7 +86,7 @@ impl Lowering<'_> {
             rows_word(rows),
             from.base,
             from.stride,
-            bias.map_or(NONE, |bias| self.shared.weights.vector(bias)),
+            bias.map_or(NONE, |bias| self.scene.places.vector(bias)),
             to.base,
             to.stride,
             by.base,
@@ -151,7 +151,7 @@ impl Lowering<'_> {
             words: words.into(),
             tables: HashMap::new(),
         };
-        match (self.class.rows(rows) <= FEW_ROWS, self.shared.gpu.info.matrices) {
+        match (self.class.rows(rows) <= FEW_ROWS, self.scene.info.matrices) {
             (true, _) => self.few_rows(&mut bank),
             (false, Some(matrices)) if !split => self.many_rows_matrices(&mut bank, matrices),
             (false, _) => self.many_rows(&mut bank),
@@ -164,7 +164,7 @@ impl Lowering<'_> {
         let halves = 1 + usize::from(split);
         let row_words = slots * Order::blocks(inner) * 32 * halves;
         self.listing.scratch.push(Box::new(move |dims| row_count(rows, dims) * row_words));
-        let (gate_up, down) = (self.shared.tuning.gate_up, self.shared.tuning.down);
+        let (gate_up, down) = (self.scene.tuning.gate_up, self.scene.tuning.down);
         for kind in self.kinds(bank, |expert| vec![expert.gate, expert.up])? {
             let constants = vec![("OUTS", gate_up as u32), ("SPLIT", u32::from(split))];
             let grid: Grid =
@@ -345,8 +345,8 @@ impl Lowering<'_> {
     /// # Errors
     /// [`Error::Binding`] when it is larger than one binding.
     pub(super) fn single_piece(&self, id: WeightId) -> Result<&Piece, Error> {
-        let [piece] = self.shared.weights.pieces(id) else {
-            let (info, (label, weight)) = (&self.shared.gpu.info, &self.plan.weights[id.0 as usize]);
+        let [piece] = self.scene.places.pieces(id) else {
+            let (info, (label, weight)) = (&self.scene.info, &self.plan.weights[id.0 as usize]);
             return Err(Error::Binding {
                 device: info.name.clone(),
                 what: label.clone(),
@@ -376,7 +376,7 @@ impl Lowering<'_> {
                 record[9] |= 1 << at;
             }
             if let Some(bias) = expert.bias {
-                let vectors = [bias.gate, bias.up, bias.down].map(|id| self.shared.weights.vector(id));
+                let vectors = [bias.gate, bias.up, bias.down].map(|id| self.scene.places.vector(id));
                 record[10..].copy_from_slice(&vectors);
             }
             records.extend(record);

@@ -18,8 +18,8 @@ use crate::{
     Error,
     arena::{Arena, Place},
     batch::{Dims, Rotations},
-    player::Shared,
     program::{Dispatch, Listing},
+    scene::Scene,
 };
 
 /// The place of a vector that a step does without.
@@ -60,7 +60,7 @@ impl RowClass {
 /// The walk over a range of steps.
 pub(crate) struct Lowering<'a> {
     pub plan: &'a Plan,
-    pub shared: &'a Shared,
+    pub scene: &'a Scene,
     pub rotations: &'a Rotations,
     pub arena: &'a Arena,
     pub class: RowClass,
@@ -72,13 +72,13 @@ pub(crate) struct Lowering<'a> {
 impl<'a> Lowering<'a> {
     pub fn new(
         plan: &'a Plan,
-        shared: &'a Shared,
+        scene: &'a Scene,
         rotations: &'a Rotations,
         arena: &'a Arena,
         class: RowClass,
     ) -> Lowering<'a> {
         let (listing, micros) = (Listing::default(), rowwise::List::default());
-        Lowering { plan, shared, rotations, arena, class, listing, micros }
+        Lowering { plan, scene, rotations, arena, class, listing, micros }
     }
 
     /// The dispatches of the steps `range`.

@@ -83,8 +83,8 @@ impl Lowering<'_> {
     pub(super) fn matmul(&mut self, step: usize, x: &View, products: &[Product], norm: Option<Norm>) {
         let mut parts: Vec<Part<'_>> = Vec::new();
         for product in products {
-            let bias = product.bias.map(|bias| self.shared.weights.vector(bias));
-            for piece in self.shared.weights.pieces(product.weight) {
+            let bias = product.bias.map(|bias| self.scene.places.vector(bias));
+            for piece in self.scene.places.pieces(product.weight) {
                 let first = piece.rows.start;
                 let out = self.place(&product.out);
                 parts.push(Part {
@@ -137,7 +137,7 @@ impl Lowering<'_> {
     /// How a product of these rows is made.
     fn way(&self, rows: Rows) -> Way {
         let class = self.class.rows(rows);
-        match (class > FEW_ROWS, self.shared.gpu.info.matrices) {
+        match (class > FEW_ROWS, self.scene.info.matrices) {
             (false, Some(Matrices::Size16)) if class > 1 => Way::FewMatrix,
             (false, _) => Way::Few { rows: class.min(4) },
             (true, Some(matrices)) => Way::ManyMatrix(matrices),
@@ -175,8 +175,8 @@ impl Lowering<'_> {
         let way = self.way(rows);
         let order = Order::of(parts[0].weight.format());
         let total: usize = parts.iter().map(|part| part.outs * input.heads).sum();
-        let outs = self.shared.tuning.matvec_for(total);
-        let split = self.shared.tuning.split_for(total);
+        let outs = self.scene.tuning.matvec_for(total);
+        let split = self.scene.tuning.split_for(total);
         let (outs_a_workgroup, rows_a_workgroup) = match way {
             Way::Few { rows } => (8 * outs, rows),
             Way::Many => (TILE, TILE),
@@ -244,7 +244,7 @@ impl Lowering<'_> {
         match &input.norm {
             Some(norm) => {
                 let out = self.place(&norm.out);
-                let weight = self.shared.weights.vector(norm.weight);
+                let weight = self.scene.places.vector(norm.weight);
                 words.extend([weight, norm.eps.to_bits(), out.base, out.stride]);
             }
             None => words.extend([0; 4]),
@@ -278,7 +278,7 @@ impl Lowering<'_> {
         let (codes, scales) = units(order);
         let across = (Order::blocks(cols) * 4).div_ceil(256);
         let chosen = self.plan.sampling().map_or(out, |(_, chosen)| self.place(&chosen));
-        for piece in self.shared.weights.pieces(table) {
+        for piece in self.scene.places.pieces(table) {
             let words = vec![
                 (piece.codes / codes) as u32,
                 (piece.scales / scales) as u32,

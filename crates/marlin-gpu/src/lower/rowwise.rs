@@ -111,7 +111,7 @@ impl Lowering<'_> {
         let Some(rows) = rows else { return };
         let first = self.listing.tables.len() as u32;
         self.listing.tables.extend(micros.iter().flat_map(Micro::words));
-        let store = match (cache, self.shared.cache_type) {
+        let store = match (cache, self.scene.cache_type) {
             (None, _) => "shader/store/none",
             (_, CacheType::F32) => "shader/store/f32",
             (_, CacheType::F16) => "shader/store/f16",
@@ -150,7 +150,7 @@ impl Lowering<'_> {
         };
         let (rows, cache, micro) = match op {
             Op::RmsNorm { x, weight, eps, out } => {
-                let extra = self.shared.weights.vector(*weight);
+                let extra = self.scene.places.vector(*weight);
                 (self.rows_of(x), None, Micro { extra, scale: *eps, ..micro(Kind::RmsNorm, x, out) })
             }
             Op::Rope { x, frequencies, style, scale, out } => {
@@ -174,7 +174,7 @@ impl Lowering<'_> {
             }
             Op::Gather { x, out } => (Rows::Outputs, None, micro(Kind::Gather, x, out)),
             Op::CacheWrite { x, cache, start } => {
-                let stride = self.shared.caches[cache.0 as usize].stride as u32;
+                let stride = self.scene.cache_strides[cache.0 as usize] as u32;
                 let out = Place { base: 0, stride, head_stride: 0 };
                 let micro = Micro { extra: *start as u32, out, ..micro(Kind::CacheWrite, x, x) };
                 (Rows::Tokens, Some(*cache), micro)

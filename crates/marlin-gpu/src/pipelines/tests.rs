@@ -2,7 +2,6 @@
 
 use marlin_kernel::shader::{Needs, SHADERS, Variant};
 
-use super::supports;
 use crate::{GpuInfo, Matrices, emit};
 
 fn info() -> GpuInfo {
@@ -30,9 +29,9 @@ fn first(needs: Needs) -> Variant {
 #[test]
 fn a_device_is_refused_what_it_cannot_run() {
     let info = info();
-    assert!(supports(&info, &first(Needs::Subgroups)).is_ok());
-    assert!(supports(&info, &first(Needs::Matrix8)).is_ok());
-    let error = supports(&info, &first(Needs::Matrix16)).unwrap_err().to_string();
+    assert!(info.supports(&first(Needs::Subgroups)).is_ok());
+    assert!(info.supports(&first(Needs::Matrix8)).is_ok());
+    let error = info.supports(&first(Needs::Matrix16)).unwrap_err().to_string();
     assert_eq!(error, "Apple M1: has no 16x16 cooperative matrices, which the kernels need");
 }
 
@@ -41,9 +40,9 @@ fn workgroup_memory_that_is_not_there_is_refused_by_name() {
     let variant = first(Needs::Matrix8);
     let needed = emit::footprint(&variant).unwrap().workgroup_bytes;
     let enough = GpuInfo { workgroup_memory: needed, ..info() };
-    assert!(supports(&enough, &variant).is_ok());
+    assert!(enough.supports(&variant).is_ok());
     let less = GpuInfo { workgroup_memory: needed - 1, ..info() };
-    let error = supports(&less, &variant).unwrap_err().to_string();
+    let error = less.supports(&variant).unwrap_err().to_string();
     let expected = format!(
         "Apple M1: kernel {} needs {needed} bytes of workgroup memory, found {}",
         variant.name(),

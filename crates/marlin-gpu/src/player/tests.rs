@@ -144,8 +144,8 @@ fn variants(gpu: &Arc<Gpu>) -> Vec<Variant> {
         player.take(&batch(rows)).unwrap();
         let class = RowClass::of(&Dims::of(&batch(rows)));
         for step in 0..player.plan.steps.len() {
-            let GpuPlayer { plan, shared, rotations, arena, .. } = &player;
-            let listing = Lowering::new(plan, shared, rotations, arena, class).lower(step..step + 1).unwrap();
+            let GpuPlayer { plan, scene, rotations, arena, .. } = &player;
+            let listing = Lowering::new(plan, scene, rotations, arena, class).lower(step..step + 1).unwrap();
             variants.extend(listing.dispatches.into_iter().map(|dispatch| dispatch.variant));
         }
     }
