@@ -55,7 +55,11 @@ pub fn check_player(
     results
 }
 
-fn check_case(
+/// Plays one case of a kernel as [`check_player`] does.
+///
+/// # Errors
+/// How the player differs from the reference, or fails.
+pub fn check_case(
     make: impl Fn(Plan, usize, usize) -> Result<Box<dyn Player>, Error>,
     kernel: &Kernel,
     case: &Case,

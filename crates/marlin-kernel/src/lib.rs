@@ -35,7 +35,7 @@ pub mod sample;
 pub mod shader;
 pub mod simd;
 
-pub use agree::{CaseResult, StepDifference, check_player, compare_steps};
+pub use agree::{CaseResult, StepDifference, check_case, check_player, compare_steps};
 pub use case::{Case, Play};
 pub use compare::{Deviation, Failure};
 pub use contract::{Access, Argument};
