@@ -1,0 +1,2 @@
+// Types shared by host and shader; here `metal_stdlib` has them all.
+#include <metal_stdlib>

@@ -1,0 +1,162 @@
+//! Every case of every kernel on the Metal sources that an M-series GPU would be given, in several orders
+//! of threads and in both builds.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use marlin_gpu::{CacheType, GpuInfo, GpuOptions, GpuPlayer, Tuning};
+use marlin_kernel::{Case, KERNELS, Kernel, Player, Precision, check_case, plan::Plan, shader::Variant};
+use rayon::prelude::*;
+
+use crate::{
+    Build, Compiler,
+    device::{Metal, Sources, m_series},
+};
+
+/// The builds that cases alternate between.
+const BUILDS: [Build; 2] = [Build::Checked, Build::Fast];
+
+/// A way in which a user plays kernels on a Mac: what of them is taken.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// For messages.
+    pub name: &'static str,
+    info: GpuInfo,
+    cache: CacheType,
+    precision: Precision,
+    tuning: Tuning,
+    /// Kernels, and parts of the names of their cases; all, if there are none.
+    cases: &'static [(&'static str, &'static str)],
+}
+
+/// Cases that show the choices of a tuning.
+const TUNED: &[(&str, &str)] =
+    &[("matmul", "fp4"), ("matmul", "every format"), ("attention", ""), ("moe_experts", "")];
+
+/// All setups: as `run` plays, with f32 operands, and with what `tune` can choose besides.
+pub fn setups() -> Vec<Setup> {
+    let default = Tuning::default();
+    let usual = Setup {
+        name: "f16 operands and caches",
+        info: m_series(),
+        cache: CacheType::F16,
+        precision: Precision::HalfOperands,
+        tuning: default,
+        cases: &[],
+    };
+    let exact = Setup {
+        name: "f32",
+        info: GpuInfo { matrices: None, ..m_series() },
+        cache: CacheType::F32,
+        precision: Precision::Exact,
+        ..usual.clone()
+    };
+    let split = default.split.map(|split| 3 - split);
+    let tunings = [
+        Tuning { matvec: [4; 4], split, workgroups: 3, gate_up: 2, down: 4 },
+        Tuning { matvec: [2; 4], down: 2, ..default },
+    ];
+    let tuned = tunings.map(|tuning| Setup { name: "tuned", tuning, cases: TUNED, ..usual.clone() });
+    [usual, exact].into_iter().chain(tuned).collect()
+}
+
+impl Setup {
+    fn takes(&self, kernel: &Kernel, case: &Case) -> bool {
+        let fits = |(name, part): &(&str, &str)| *name == kernel.name && case.name.contains(part);
+        self.cases.is_empty() || self.cases.iter().any(fits)
+    }
+
+    /// Plays a case on `sources`, its threads in the order of `seed`.
+    ///
+    /// # Errors
+    /// What was found.
+    pub fn play(
+        &self,
+        kernel: &Kernel,
+        case: &Case,
+        sources: &Arc<Sources>,
+        seed: u64,
+    ) -> Result<(), String> {
+        let make = |plan: Plan, page_size, pages| {
+            let device = Metal::new(self.info.clone(), sources, seed);
+            let (cache, memory) = (Some(self.cache), None);
+            let options = GpuOptions { cache, page_size, pages, memory, tuning: self.tuning };
+            Ok(Box::new(GpuPlayer::new(plan, &device, &options)?) as Box<dyn Player>)
+        };
+        let result = check_case(make, kernel, case, self.precision);
+        result.map(|_| ()).map_err(|failure| format!("{}, {}: {failure}", kernel.name, case.name))
+    }
+}
+
+/// What was found of a kernel.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The kernel's name.
+    pub kernel: &'static str,
+    /// Cases, each counted once a setup.
+    pub cases: usize,
+    /// Time on one thread.
+    pub time: Duration,
+    /// Cases that do not agree, with setup, build and seed.
+    pub failures: Vec<String>,
+}
+
+/// A run over kernels.
+#[derive(Debug)]
+pub struct Agreement {
+    /// By kernel, in the order of the table.
+    pub found: Vec<Found>,
+    /// Variants that were executed in every build.
+    pub variants: BTreeSet<String>,
+}
+
+/// Plays every case of the kernels whose name and case `filter` takes, in every setup and in `seeds`
+/// orders of threads, the builds in turn; `done` hears of each case.
+///
+/// The first failure of a case in a setup is its only one.
+pub fn check(
+    compiler: &Compiler,
+    filter: impl Fn(&Kernel, &Case) -> bool + Sync,
+    seeds: u64,
+    done: impl Fn() + Sync,
+) -> Agreement {
+    let sources = BUILDS.map(|build| Arc::new(Sources::new(compiler.clone(), build)));
+    let setups = setups();
+    let tasks: Vec<(usize, Case, &Setup)> = setups
+        .iter()
+        .flat_map(|setup| KERNELS.iter().enumerate().map(move |(at, kernel)| (setup, at, *kernel)))
+        .flat_map(|(setup, at, kernel)| (kernel.cases)().into_iter().map(move |case| (at, case, setup)))
+        .filter(|(at, case, setup)| filter(KERNELS[*at], case) && setup.takes(KERNELS[*at], case))
+        .collect();
+    let found: Vec<Mutex<Found>> = KERNELS
+        .iter()
+        .map(|kernel| {
+            let (time, failures) = (Duration::ZERO, Vec::new());
+            Mutex::new(Found { kernel: kernel.name, cases: 0, time, failures })
+        })
+        .collect();
+    tasks.par_iter().for_each(|(at, case, setup)| {
+        let start = Instant::now();
+        let failure = (0..seeds).find_map(|seed| {
+            let turn = seed as usize % BUILDS.len();
+            let failure = setup.play(KERNELS[*at], case, &sources[turn], seed).err()?;
+            Some(format!("{failure} ({}, {:?}, seed {seed})", setup.name, BUILDS[turn]))
+        });
+        let mut found = found[*at].lock().unwrap_or_else(PoisonError::into_inner);
+        found.cases += 1;
+        found.time += start.elapsed();
+        found.failures.extend(failure);
+        done();
+    });
+    let used = |sources: &Arc<Sources>| -> BTreeSet<String> {
+        sources.used().iter().map(Variant::name).collect()
+    };
+    let [checked, fast] = [used(&sources[0]), used(&sources[1])];
+    Agreement {
+        found: found.into_iter().map(|it| it.into_inner().unwrap_or_else(PoisonError::into_inner)).collect(),
+        variants: checked.intersection(&fast).cloned().collect(),
+    }
+}

@@ -1,0 +1,187 @@
+//! From the text of a kernel to machine code, once for each text: found compilers, flags, and the cache
+//! on disk.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    env, fs,
+    hash::{Hash, Hasher},
+    path::{Path, PathBuf},
+    process::{self, Command},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use crate::{Error, Kernel, signature, signature::Signature};
+
+/// Before it, elementwise `fma` of vectors is missing.
+const OLDEST: u32 = 17;
+const CANDIDATES: &[&str] = &["clang-19", "clang-20", "clang-21", "clang-18", "clang-17", "clang"];
+
+/// Where the headers are that stand for Metal's.
+const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
+
+/// What every build shares: literals are single (2.1), halves round after each operation, no call to a
+/// collective is moved to where fewer threads come by or loses its place to a jump, and no header of the
+/// machine is seen.
+const FLAGS: &[&str] = &[
+    "-x",
+    "c++",
+    "-std=c++20",
+    "-O1",
+    "-Xclang",
+    "-cl-single-precision-constant",
+    "-Xclang",
+    "-ffloat16-excess-precision=none",
+    "-ffp-contract=off",
+    "-fconvergent-functions",
+    "-fno-optimize-sibling-calls",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-fno-threadsafe-statics",
+    "-fstrict-flex-arrays=3",
+    "-fvisibility=hidden",
+    "-fPIC",
+    "-nostdinc",
+    "-Wno-unknown-attributes",
+    "-Wno-user-defined-literals",
+    "-Wno-reserved-user-defined-literal",
+    "-shared",
+    "-nostdlib",
+];
+
+#[cfg(target_arch = "x86_64")]
+const MACHINE: &str = "-march=x86-64-v3";
+#[cfg(target_arch = "aarch64")]
+const MACHINE: &str = "-march=armv8.2-a+fp16";
+
+/// Which mistakes the machine code is to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Build {
+    /// Traps at undefined behaviour, each by its name.
+    Checked,
+    /// With `-ffast-math`, as Metal compiles by default: shows reliance on infinity, NaN and exact rounding.
+    Fast,
+}
+
+impl Build {
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Checked => &[
+                "-DMARLIN_CHECKED",
+                "-fsanitize=alignment,array-bounds,bool,null,return,shift,unreachable",
+                "-fsanitize=float-cast-overflow,integer-divide-by-zero,signed-integer-overflow",
+                "-fsanitize-trap=all",
+            ],
+            Self::Fast => &["-ffast-math"],
+        }
+    }
+}
+
+/// A clang, and the directory that keeps what it made.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    program: PathBuf,
+    version: String,
+    cache: PathBuf,
+    headers: u64,
+}
+
+impl Compiler {
+    /// Looks for clang: `MARLIN_CLANG` if it is set, else the usual names.
+    pub fn find(cache: impl Into<PathBuf>) -> Result<Self, Error> {
+        let named = env::var_os("MARLIN_CLANG").map(PathBuf::from);
+        let candidates = match named {
+            Some(named) => vec![named],
+            None => CANDIDATES.iter().map(PathBuf::from).collect(),
+        };
+        let mut looked_for = Vec::new();
+        for program in candidates {
+            match version_of(&program) {
+                Some((number, version)) if number >= OLDEST => {
+                    let cache = cache.into();
+                    fs::create_dir_all(&cache).map_err(|source| Error::Io { path: cache.clone(), source })?;
+                    return Ok(Self { program, version, cache, headers: hash_of_headers()? });
+                }
+                Some((number, _)) => looked_for.push(format!("{} ({number})", program.display())),
+                None => looked_for.push(format!("{} (absent)", program.display())),
+            }
+        }
+        Err(Error::NoCompiler { oldest: OLDEST, looked_for: looked_for.join(", ") })
+    }
+
+    /// Makes a kernel of a text, or takes it from the cache.
+    pub fn compile(&self, name: &str, text: &str, build: Build) -> Result<Kernel, Error> {
+        let signature = Signature::parse(name, text)?;
+        let source = format!(
+            "#line 1 \"kernel.metal\"\n{}#line 1 \"trampoline\"\n{}",
+            signature::with_open_arrays(text),
+            signature.trampoline()
+        );
+        let mut hasher = DefaultHasher::new();
+        (&source, build, &self.version, self.headers, FLAGS, build.flags(), MACHINE).hash(&mut hasher);
+        let object = self.cache.join(format!("{:016x}.so", hasher.finish()));
+        if !object.exists() {
+            self.build(name, &source, build, &object)?;
+        }
+        Kernel::load(name, signature, &object)
+    }
+
+    /// Compiles beside the object's place and moves it there, so that nobody ever loads half a file.
+    fn build(&self, name: &str, source: &str, build: Build, object: &Path) -> Result<(), Error> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let text = self.cache.join(format!("{unique}.cc"));
+        let made = self.cache.join(format!("{unique}.so"));
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io { path, source }
+        };
+        fs::write(&text, source).map_err(io(&text))?;
+        let output = Command::new(&self.program)
+            .args(FLAGS)
+            .arg(MACHINE)
+            .args(build.flags())
+            .arg("-I")
+            .arg(INCLUDE)
+            .arg(&text)
+            .arg("-o")
+            .arg(&made)
+            .arg("-lm")
+            .output()
+            .map_err(io(&self.program));
+        let removed = fs::remove_file(&text).map_err(io(&text));
+        let output = output?;
+        removed?;
+        if !output.status.success() {
+            let message = String::from_utf8_lossy(&output.stderr);
+            let message = message.lines().take(12).collect::<Vec<_>>().join("\n");
+            return Err(Error::Compile { kernel: name.into(), message });
+        }
+        fs::rename(&made, object).map_err(io(object))
+    }
+}
+
+/// The major version of a clang, and all it says of itself.
+fn version_of(program: &Path) -> Option<(u32, String)> {
+    let output = Command::new(program).arg("--version").output().ok()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let number = said.split("clang version ").nth(1)?.split('.').next()?.parse().ok()?;
+    Some((number, said))
+}
+
+fn hash_of_headers() -> Result<u64, Error> {
+    let mut hasher = DefaultHasher::new();
+    let mut directories = vec![PathBuf::from(INCLUDE)];
+    let mut files = Vec::new();
+    while let Some(directory) = directories.pop() {
+        let io = |source| Error::Io { path: directory.clone(), source };
+        for entry in fs::read_dir(&directory).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            if path.is_dir() { directories.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    for path in files {
+        fs::read(&path).map_err(|source| Error::Io { path, source })?.hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}

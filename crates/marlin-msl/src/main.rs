@@ -1,0 +1,115 @@
+//! `cargo xtask metal`: runs every kernel's Metal source on this machine and prints what was found.
+
+#![forbid(unsafe_code)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use marlin_gpu::emit::Target;
+use marlin_kernel::{Case, Kernel, shader::SHADERS};
+use marlin_msl::{
+    Compiler,
+    agreement::{self, Agreement},
+};
+
+/// Runs the Metal sources of all kernels on this machine's CPU and compares them with the references.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask metal", bin_name = "cargo xtask metal")]
+struct Arguments {
+    /// One kernel only.
+    #[arg(long)]
+    kernel: Option<String>,
+    /// Only cases with this in their names.
+    #[arg(long, default_value = "")]
+    case: String,
+    /// Orders of threads; every second one is played by the build with fast math.
+    #[arg(long, default_value_t = 8)]
+    seeds: u64,
+    /// Where compiled kernels are kept.
+    #[arg(long, default_value = "target/msl")]
+    cache: PathBuf,
+    /// Writes which variants were executed to the list that `metal-marlin kernels` shows.
+    #[arg(long)]
+    record: bool,
+}
+
+/// Sources with the number of their variants that were executed, as `metal-marlin kernels` reads it.
+const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../metal-marlin/src/commands/kernels/metal.csv");
+/// Its first line.
+const HEADER: &str = "source,executed";
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let compiler = Compiler::find(&arguments.cache)?;
+    let start = Instant::now();
+    let takes = |kernel: &Kernel, case: &Case| {
+        arguments.kernel.as_deref().is_none_or(|name| name == kernel.name)
+            && case.name.contains(&arguments.case)
+    };
+    let agreement = agreement::check(&compiler, takes, arguments.seeds, || ());
+    ensure!(agreement.found.iter().any(|found| found.cases > 0), "no kernel has such a case");
+    print!("{}", table(&agreement, arguments.seeds));
+    println!("{:.0} s, {} variants executed in both builds", start.elapsed().as_secs_f64(), agreement.variants.len());
+    let failures: Vec<&String> = agreement.found.iter().flat_map(|found| &found.failures).collect();
+    for failure in &failures {
+        println!("{failure}");
+    }
+    if !failures.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    if arguments.kernel.is_none() && arguments.case.is_empty() {
+        list(&executed(&agreement), arguments.record)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The variants of each source that were executed.
+fn executed(agreement: &Agreement) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for shader in SHADERS.iter().filter(|shader| Target::Msl.can_have(shader.needs)) {
+        let ran = |it: &&marlin_kernel::shader::Variant| agreement.variants.contains(&it.name());
+        let count = shader.variants().iter().filter(ran).count();
+        *counts.entry(shader.file.to_owned()).or_default() += count;
+    }
+    counts
+}
+
+/// Writes the list, or holds the one there is against what was executed.
+fn list(executed: &BTreeMap<String, usize>, record: bool) -> Result<()> {
+    let lines: Vec<String> = executed.iter().map(|(source, count)| format!("{source},{count}")).collect();
+    let text = format!("{HEADER}\n{}\n", lines.join("\n"));
+    let path = Path::new(LIST);
+    if record {
+        return fs::write(path, text).with_context(|| LIST.to_owned());
+    }
+    let known = fs::read_to_string(path).with_context(|| LIST.to_owned())?;
+    ensure!(known == text, "{LIST}: found\n{known}but executed were\n{text}write it with --record");
+    Ok(())
+}
+
+/// Kernel, variants, cases, seeds, time, failures.
+fn table(agreement: &Agreement, seeds: u64) -> String {
+    let mut text = format!("{:<12} {:>8} {:>6} {:>6} {:>8} {:>7}\n", "kernel", "variants", "cases", "seeds", "time", "failed");
+    for found in agreement.found.iter().filter(|found| found.cases > 0) {
+        let shaders = SHADERS.iter().filter(|shader| shader.kernel == found.kernel);
+        let names = shaders.flat_map(|shader| shader.variants()).map(|variant| variant.name());
+        let variants = names.filter(|name| agreement.variants.contains(name)).count();
+        text += &format!(
+            "{:<12} {:>8} {:>6} {:>6} {:>6.1} s {:>7}\n",
+            found.kernel,
+            variants,
+            found.cases,
+            seeds,
+            found.time.as_secs_f64(),
+            found.failures.len()
+        );
+    }
+    text
+}

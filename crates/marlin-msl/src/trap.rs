@@ -1,0 +1,116 @@
+//! Signals of a running kernel become values: accesses of guarded memory, traps of the checked build, and the
+//! watchdog's knock.
+
+use std::{
+    cell::Cell,
+    ffi::c_int,
+    mem, ptr,
+    sync::{Mutex, Once, PoisonError},
+};
+
+use corosensei::trap::CoroutineTrapHandler;
+
+use crate::machine;
+
+/// Why a thread of a kernel stopped.
+#[derive(Clone, Copy, Debug)]
+pub enum Trap {
+    /// It touched memory that it may not.
+    Access {
+        /// Where.
+        address: usize,
+    },
+    /// It executed a trap of the compiler, of such a kind.
+    Compiler {
+        /// The sanitizer's number of it.
+        kind: Option<u8>,
+    },
+    /// It divided by zero in the machine's sense.
+    Division,
+    /// It ran for too long.
+    TooLong,
+}
+
+/// How a thread ends.
+pub type Exit = Result<(), Trap>;
+
+/// The signal that the watchdog sends: ignored by default, so a late one does no harm.
+pub const KNOCK: c_int = libc::SIGURG;
+const CAUGHT: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+
+thread_local! {
+    static HANDLER: Cell<Option<CoroutineTrapHandler<Exit>>> = const { Cell::new(None) };
+    static IN_KERNEL: Cell<bool> = const { Cell::new(false) };
+}
+
+static PREVIOUS: Mutex<Vec<(c_int, libc::sigaction)>> = Mutex::new(Vec::new());
+
+/// Runs `f`, in which signals that hit the coroutine of `handler` end it with a [`Trap`].
+pub fn catching<T>(handler: CoroutineTrapHandler<Exit>, f: impl FnOnce() -> T) -> T {
+    HANDLER.set(Some(handler));
+    let out = f();
+    HANDLER.set(None);
+    IN_KERNEL.set(false);
+    out
+}
+
+/// Says whether the thread's next instructions are a kernel's own, which may be cut off anywhere.
+pub fn set_in_kernel(now: bool) {
+    IN_KERNEL.set(now);
+}
+
+/// Takes the signals over, once for the process.
+pub fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let mut previous = PREVIOUS.lock().unwrap_or_else(PoisonError::into_inner);
+        for signal in CAUGHT.into_iter().chain([KNOCK]) {
+            // SAFETY: an all-zero action is valid, and is filled in below.
+            let mut action: libc::sigaction = unsafe { mem::zeroed() };
+            action.sa_sigaction = on_signal as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+            // SAFETY: as above.
+            let mut old: libc::sigaction = unsafe { mem::zeroed() };
+            // SAFETY: both records are whole; the handler touches only what signals may touch.
+            unsafe { libc::sigaction(signal, &action, &mut old) };
+            previous.push((signal, old));
+        }
+    });
+}
+
+unsafe extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel passes the interrupted context of this thread.
+    let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+    let (pc, sp) = machine::place(context);
+    let handler = HANDLER.get().filter(|handler| handler.stack_ptr_in_bounds(sp));
+    let Some(handler) = handler else {
+        if signal != KNOCK {
+            give_back(signal);
+        }
+        return;
+    };
+    let trap = match signal {
+        // Only kernel code holds nothing that must be put back; elsewhere the watchdog knocks again.
+        KNOCK if !IN_KERNEL.get() => return,
+        KNOCK => Trap::TooLong,
+        libc::SIGFPE => Trap::Division,
+        // SAFETY: the instruction at the interrupted place can be read: it was just executed.
+        libc::SIGILL | libc::SIGTRAP => Trap::Compiler { kind: unsafe { machine::trap_kind(pc) } },
+        // SAFETY: for these signals the record holds an address.
+        _ => Trap::Access { address: unsafe { (*info).si_addr() } as usize },
+    };
+    // SAFETY: the interrupted stack is this coroutine's, as was asked above; what it ran is a kernel,
+    // whose frames own nothing, and its registers are replaced before it goes on.
+    let regs = unsafe { handler.setup_trap_handler(move || Err(trap)) };
+    machine::go_on(context, &regs);
+}
+
+/// Lets the signal have the effect it had before this crate came: the instruction is executed again under it.
+fn give_back(signal: c_int) {
+    if let Ok(previous) = PREVIOUS.try_lock() {
+        for (of, action) in previous.iter().filter(|(of, _)| *of == signal) {
+            // SAFETY: this is the action that the process had for this signal.
+            unsafe { libc::sigaction(*of, action, ptr::null_mut()) };
+        }
+    }
+}
