@@ -8,7 +8,7 @@ use std::{
 };
 
 use marlin_gpu::{CacheType, GpuInfo, GpuOptions, GpuPlayer, Tuning};
-use marlin_kernel::{Case, KERNELS, Kernel, Player, Precision, check_case, plan::Plan, shader::Variant};
+use marlin_kernel::{Case, KERNELS, Kernel, Player, Precision, check_case, plan::Plan};
 use rayon::prelude::*;
 
 use crate::{
@@ -69,25 +69,24 @@ impl Setup {
         self.cases.is_empty() || self.cases.iter().any(fits)
     }
 
-    /// Plays a case on `sources`, its threads in the order of `seed`.
-    ///
-    /// # Errors
-    /// What was found.
+    /// Plays a case on `sources`, its threads in the order of `seed`: the names of the variants that it
+    /// takes, and what was found.
     pub fn play(
         &self,
         kernel: &Kernel,
         case: &Case,
         sources: &Arc<Sources>,
         seed: u64,
-    ) -> Result<(), String> {
+    ) -> (BTreeSet<String>, Result<(), String>) {
+        let device = Metal::new(self.info.clone(), sources, seed);
         let make = |plan: Plan, page_size, pages| {
-            let device = Metal::new(self.info.clone(), sources, seed);
             let (cache, memory) = (Some(self.cache), None);
             let options = GpuOptions { cache, page_size, pages, memory, tuning: self.tuning };
             Ok(Box::new(GpuPlayer::new(plan, &device, &options)?) as Box<dyn Player>)
         };
         let result = check_case(make, kernel, case, self.precision);
-        result.map(|_| ()).map_err(|failure| format!("{}, {}: {failure}", kernel.name, case.name))
+        let failure = |failure| format!("{}, {}: {failure}", kernel.name, case.name);
+        (device.variants(), result.map(|_| ()).map_err(failure))
     }
 }
 
@@ -96,21 +95,14 @@ impl Setup {
 pub struct Found {
     /// The kernel's name.
     pub kernel: &'static str,
+    /// Variants that its cases take.
+    pub variants: BTreeSet<String>,
     /// Cases, each counted once a setup.
     pub cases: usize,
     /// Time on one thread.
     pub time: Duration,
     /// Cases that do not agree, with setup, build and seed.
     pub failures: Vec<String>,
-}
-
-/// A run over kernels.
-#[derive(Debug)]
-pub struct Agreement {
-    /// By kernel, in the order of the table.
-    pub found: Vec<Found>,
-    /// Variants that were executed in every build.
-    pub variants: BTreeSet<String>,
 }
 
 /// Plays every case of the kernels whose name and case `filter` takes, in every setup and in `seeds`
@@ -122,7 +114,7 @@ pub fn check(
     filter: impl Fn(&Kernel, &Case) -> bool + Sync,
     seeds: u64,
     done: impl Fn() + Sync,
-) -> Agreement {
+) -> Vec<Found> {
     let sources = BUILDS.map(|build| Arc::new(Sources::new(compiler.clone(), build)));
     let setups = setups();
     let tasks: Vec<(usize, Case, &Setup)> = setups
@@ -134,29 +126,25 @@ pub fn check(
     let found: Vec<Mutex<Found>> = KERNELS
         .iter()
         .map(|kernel| {
-            let (time, failures) = (Duration::ZERO, Vec::new());
-            Mutex::new(Found { kernel: kernel.name, cases: 0, time, failures })
+            let (variants, time, failures) = (BTreeSet::new(), Duration::ZERO, Vec::new());
+            Mutex::new(Found { kernel: kernel.name, variants, cases: 0, time, failures })
         })
         .collect();
     tasks.par_iter().for_each(|(at, case, setup)| {
         let start = Instant::now();
+        let mut variants = BTreeSet::new();
         let failure = (0..seeds).find_map(|seed| {
             let turn = seed as usize % BUILDS.len();
-            let failure = setup.play(KERNELS[*at], case, &sources[turn], seed).err()?;
-            Some(format!("{failure} ({}, {:?}, seed {seed})", setup.name, BUILDS[turn]))
+            let (taken, result) = setup.play(KERNELS[*at], case, &sources[turn], seed);
+            variants.extend(taken);
+            result.err().map(|failure| format!("{failure} ({}, {:?}, seed {seed})", setup.name, BUILDS[turn]))
         });
         let mut found = found[*at].lock().unwrap_or_else(PoisonError::into_inner);
+        found.variants.append(&mut variants);
         found.cases += 1;
         found.time += start.elapsed();
         found.failures.extend(failure);
         done();
     });
-    let used = |sources: &Arc<Sources>| -> BTreeSet<String> {
-        sources.used().iter().map(Variant::name).collect()
-    };
-    let [checked, fast] = [used(&sources[0]), used(&sources[1])];
-    Agreement {
-        found: found.into_iter().map(|it| it.into_inner().unwrap_or_else(PoisonError::into_inner)).collect(),
-        variants: checked.intersection(&fast).cloned().collect(),
-    }
+    found.into_iter().map(|it| it.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
 }

@@ -6,7 +6,7 @@
 //! ```
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -45,7 +45,6 @@ pub fn m_series() -> GpuInfo {
 }
 
 /// A kernel, compiled, and how it is called.
-#[derive(Debug)]
 pub struct Source {
     kernel: Kernel,
     metal: emit::Metal,
@@ -54,7 +53,6 @@ pub struct Source {
 type Entry = Arc<OnceLock<Result<Arc<Source>, String>>>;
 
 /// Kernels compiled in one way, each when it is first used; devices share them.
-#[derive(Debug)]
 pub struct Sources {
     compiler: Compiler,
     build: Build,
@@ -79,11 +77,6 @@ impl Sources {
             replaced: [(variant, text)].into(),
             entries: Mutex::new(entries),
         }
-    }
-
-    /// The variants that have been used.
-    pub fn used(&self) -> Vec<Variant> {
-        lock(&self.entries).keys().cloned().collect()
     }
 
     fn get(&self, variant: &Variant) -> Result<Arc<Source>, String> {
@@ -121,6 +114,8 @@ pub struct Metal {
 struct State {
     /// Kept for the life of the device.
     memories: Vec<Memory>,
+    /// Variants that were asked for.
+    variants: BTreeSet<String>,
     /// The first thing that went wrong.
     fault: Option<String>,
 }
@@ -136,6 +131,11 @@ impl Metal {
     pub fn new(info: GpuInfo, sources: &Arc<Sources>, seed: u64) -> Arc<Metal> {
         let (seed, state) = (AtomicU64::new(seed << 32), Mutex::default());
         Arc::new(Metal { info, sources: sources.clone(), seed, state })
+    }
+
+    /// The names of the variants that were asked for.
+    pub fn variants(&self) -> BTreeSet<String> {
+        lock(&self.state).variants.clone()
     }
 
     fn error(&self, reason: String) -> Error {
@@ -206,6 +206,7 @@ impl Device for Metal {
 
     fn pipeline(&self, variant: &Variant) -> Result<Arc<Source>, Error> {
         self.info.supports(variant)?;
+        lock(&self.state).variants.insert(variant.name());
         self.sources.get(variant).map_err(|reason| self.error(reason))
     }
 
@@ -215,7 +216,7 @@ impl Device for Metal {
 
     fn play(&self, calls: &[Call<'_, Metal>]) -> Result<(), Error> {
         self.check()?;
-        let State { memories, fault } = &mut *lock(&self.state);
+        let State { memories, fault, .. } = &mut *lock(&self.state);
         let played = calls.iter().try_for_each(|call| self.run(memories, call));
         played.map_err(|found| self.error(fault.insert(found).clone()))
     }

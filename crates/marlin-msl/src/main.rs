@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -16,7 +16,7 @@ use marlin_gpu::emit::Target;
 use marlin_kernel::{Case, Kernel, shader::SHADERS};
 use marlin_msl::{
     Compiler,
-    agreement::{self, Agreement},
+    agreement::{self, Found},
 };
 
 /// Runs the Metal sources of all kernels on this machine's CPU and compares them with the references.
@@ -53,11 +53,14 @@ fn main() -> Result<ExitCode> {
         arguments.kernel.as_deref().is_none_or(|name| name == kernel.name)
             && case.name.contains(&arguments.case)
     };
-    let agreement = agreement::check(&compiler, takes, arguments.seeds, || ());
-    ensure!(agreement.found.iter().any(|found| found.cases > 0), "no kernel has such a case");
-    print!("{}", table(&agreement, arguments.seeds));
-    println!("{:.0} s, {} variants executed in both builds", start.elapsed().as_secs_f64(), agreement.variants.len());
-    let failures: Vec<&String> = agreement.found.iter().flat_map(|found| &found.failures).collect();
+    let mut found = agreement::check(&compiler, takes, arguments.seeds, || ());
+    found.retain(|found| found.cases > 0);
+    ensure!(!found.is_empty(), "no kernel has such a case");
+    print!("{}", table(&found, arguments.seeds));
+    let variants: BTreeSet<&str> =
+        found.iter().flat_map(|found| &found.variants).map(String::as_str).collect();
+    println!("{} variants, {:.0} s", variants.len(), start.elapsed().as_secs_f64());
+    let failures: Vec<&String> = found.iter().flat_map(|found| &found.failures).collect();
     for failure in &failures {
         println!("{failure}");
     }
@@ -65,16 +68,16 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     if arguments.kernel.is_none() && arguments.case.is_empty() {
-        list(&executed(&agreement), arguments.record)?;
+        list(&executed(&variants), arguments.record)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The variants of each source that were executed.
-fn executed(agreement: &Agreement) -> BTreeMap<String, usize> {
+fn executed(executed: &BTreeSet<&str>) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for shader in SHADERS.iter().filter(|shader| Target::Msl.can_have(shader.needs)) {
-        let ran = |it: &&marlin_kernel::shader::Variant| agreement.variants.contains(&it.name());
+        let ran = |it: &&marlin_kernel::shader::Variant| executed.contains(it.name().as_str());
         let count = shader.variants().iter().filter(ran).count();
         *counts.entry(shader.file.to_owned()).or_default() += count;
     }
@@ -95,16 +98,16 @@ fn list(executed: &BTreeMap<String, usize>, record: bool) -> Result<()> {
 }
 
 /// Kernel, variants, cases, seeds, time, failures.
-fn table(agreement: &Agreement, seeds: u64) -> String {
-    let mut text = format!("{:<12} {:>8} {:>6} {:>6} {:>8} {:>7}\n", "kernel", "variants", "cases", "seeds", "time", "failed");
-    for found in agreement.found.iter().filter(|found| found.cases > 0) {
-        let shaders = SHADERS.iter().filter(|shader| shader.kernel == found.kernel);
-        let names = shaders.flat_map(|shader| shader.variants()).map(|variant| variant.name());
-        let variants = names.filter(|name| agreement.variants.contains(name)).count();
+fn table(found: &[Found], seeds: u64) -> String {
+    let mut text = format!(
+        "{:<12} {:>8} {:>6} {:>6} {:>8} {:>7}\n",
+        "kernel", "variants", "cases", "seeds", "time", "failed"
+    );
+    for found in found {
         text += &format!(
             "{:<12} {:>8} {:>6} {:>6} {:>6.1} s {:>7}\n",
             found.kernel,
-            variants,
+            found.variants.len(),
             found.cases,
             seeds,
             found.time.as_secs_f64(),
