@@ -4,6 +4,7 @@
 
 mod bless;
 mod check;
+mod metal;
 mod quality;
 mod synth;
 mod tidy;
@@ -29,6 +30,8 @@ enum Task {
     Tidy,
     /// Makes the goldens anew, with the versions pinned in goldens/.
     Bless(bless::Arguments),
+    /// Runs the Metal source of every kernel on this machine, without a Mac.
+    Metal(metal::Arguments),
     /// Measures what each format costs a model, and writes the tables of docs/quantization.md.
     Quality(quality::Arguments),
     /// Writes a checkpoint of a real model's shapes with random weights.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Check(arguments) => check::run(&arguments),
         Task::Tidy => tidy::run(&root()),
         Task::Bless(arguments) => bless::run(&root(), &arguments),
+        Task::Metal(arguments) => metal::run(&root(), &arguments),
         Task::Quality(arguments) => quality::run(&root(), &arguments),
         Task::Synth(arguments) => synth::run(&arguments),
     };
