@@ -20,8 +20,8 @@ const CANDIDATES: &[&str] = &["clang-19", "clang-20", "clang-21", "clang-18", "c
 const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
 
 /// What every build shares: literals are single (2.1), halves round after each operation, no call to a
-/// collective is moved to where fewer threads come by or loses its place to a jump, and no header of the
-/// machine is seen.
+/// collective is moved to where fewer threads come by or loses its place to a jump, loops may run for
+/// ever, and no header of the machine is seen.
 const FLAGS: &[&str] = &[
     "-x",
     "c++",
@@ -37,13 +37,12 @@ const FLAGS: &[&str] = &[
     "-fno-exceptions",
     "-fno-rtti",
     "-fno-threadsafe-statics",
+    "-fno-finite-loops",
     "-fstrict-flex-arrays=3",
     "-fvisibility=hidden",
     "-fPIC",
     "-nostdinc",
-    "-Wno-unknown-attributes",
-    "-Wno-user-defined-literals",
-    "-Wno-reserved-user-defined-literal",
+    "-w",
     "-shared",
     "-nostdlib",
 ];

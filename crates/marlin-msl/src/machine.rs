@@ -21,6 +21,7 @@ mod registers {
         // SAFETY: the caller's promise.
         let bytes = unsafe { std::slice::from_raw_parts(pc as *const u8, 5) };
         match bytes {
+            [0x67, 0x0f, 0xb9, 0x00, _] => Some(0),
             [0x67, 0x0f, 0xb9, 0x40, kind] => Some(*kind),
             _ => None,
         }
