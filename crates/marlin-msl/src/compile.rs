@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::{Error, Kernel, signature, signature::Signature};
+use crate::{Error, Kernel, lines, signature, signature::Signature};
 
 /// Before it, elementwise `fma` of vectors is missing.
 const OLDEST: u32 = 17;
@@ -27,6 +27,7 @@ const FLAGS: &[&str] = &[
     "c++",
     "-std=c++20",
     "-O1",
+    "-gline-tables-only",
     "-Xclang",
     "-cl-single-precision-constant",
     "-Xclang",
@@ -111,7 +112,8 @@ impl Compiler {
     pub fn compile(&self, name: &str, text: &str, build: Build) -> Result<Kernel, Error> {
         let signature = Signature::parse(name, text)?;
         let source = format!(
-            "#line 1 \"kernel.metal\"\n{}#line 1 \"trampoline\"\n{}",
+            "#line 1 \"{}\"\n{}#line 1 \"trampoline\"\n{}",
+            lines::TEXT,
             signature::with_open_arrays(text),
             signature.trampoline()
         );

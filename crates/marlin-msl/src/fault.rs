@@ -60,6 +60,8 @@ pub struct Fault {
     pub threadgroup: Option<[u32; 3]>,
     /// The thread's index in its threadgroup, if it was one thread.
     pub thread: Option<u32>,
+    /// The line of the text, where it is known.
+    pub line: Option<u32>,
     /// What it is.
     pub kind: FaultKind,
 }
@@ -86,8 +88,6 @@ pub enum FaultKind {
     Undefined {
         /// What it is.
         what: String,
-        /// The line of the text, where it is known.
-        line: Option<u32>,
     },
     /// Threads that must meet do not.
     Divergence {
@@ -122,6 +122,9 @@ pub enum FaultKind {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.kernel)?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
         if let Some([x, y, z]) = self.threadgroup {
             write!(f, ", threadgroup ({x}, {y}, {z})")?;
         }
@@ -141,10 +144,7 @@ impl fmt::Display for FaultKind {
             Self::WildAccess { address } => {
                 write!(f, "access at {address:#x}, expected one in a buffer or threadgroup memory")
             }
-            Self::Undefined { what, line: Some(line) } => {
-                write!(f, "line {line}: {what}, which is undefined")
-            }
-            Self::Undefined { what, line: None } => write!(f, "{what}, which is undefined"),
+            Self::Undefined { what } => write!(f, "{what}, which is undefined"),
             Self::Divergence { one, other, other_thread } => {
                 write!(f, "{one}, expected all threads there; thread {other_thread} {other}")
             }

@@ -15,8 +15,8 @@ use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng, seq::SliceRandom};
 use crate::{
     Fault, FaultKind, Launch, Memory,
     abi::{Invocation, Meeting},
-    kernel::Entry,
-    machine,
+    kernel::Code,
+    lines, machine,
     threads::{State, Stop, Thread},
     trap::{self, Trap},
     watchdog::Watch,
@@ -30,8 +30,8 @@ const POISON: [u32; 4] = [0x7fa0_7da0, 0x7b40_7b40, 0xffa0_fda0, 0xfb40_fb40];
 pub struct Grid<'a> {
     /// The kernel's name.
     pub kernel: &'a str,
-    /// Runs one thread.
-    pub entry: Entry,
+    /// Its machine code.
+    pub code: &'a Code,
     /// What was asked for.
     pub launch: &'a Launch<'a>,
     /// Addresses by slot.
@@ -42,8 +42,12 @@ pub struct Grid<'a> {
     pub shared: Vec<(String, Memory)>,
 }
 
-/// What happened in one threadgroup, and to which thread.
-type Trouble = (Option<u32>, FaultKind);
+/// What happened in one threadgroup, to which thread, in which line.
+struct Trouble {
+    thread: Option<u32>,
+    line: Option<u32>,
+    kind: FaultKind,
+}
 
 impl Grid<'_> {
     /// Runs all threadgroups.
@@ -60,8 +64,15 @@ impl Grid<'_> {
             let mut rng = ChaCha8Rng::seed_from_u64(self.launch.seed);
             rng.set_stream(at + 1);
             watch.again(self.launch.patience);
-            self.run_threadgroup(position, &mut rng).map_err(|(thread, kind)| {
-                Box::new(Fault { kernel: self.kernel.into(), threadgroup: Some(position), thread, kind })
+            self.run_threadgroup(position, &mut rng).map_err(|trouble| {
+                let Trouble { thread, line, kind } = trouble;
+                Box::new(Fault {
+                    kernel: self.kernel.into(),
+                    threadgroup: Some(position),
+                    thread,
+                    line,
+                    kind,
+                })
             })?;
         }
         Ok(())
@@ -123,8 +134,7 @@ impl Grid<'_> {
         order.shuffle(rng);
         for at in order {
             let lane = &mut lanes[at];
-            let index = lane.invocation.index_in_threadgroup;
-            lane.resume(self.entry).map_err(|stop| (Some(index), self.explain(stop)))?;
+            lane.resume(self.code.entry).map_err(|stop| self.explain(lane, stop))?;
         }
         let mut records = vec![ptr::null_mut(); self.launch.simdgroup as usize];
         let Some(meeting) = agree(lanes.iter(), |_| false)? else { return Ok(()) };
@@ -143,27 +153,34 @@ impl Grid<'_> {
             if !wrong.is_null() {
                 // SAFETY: the text is a literal of the kernel's library.
                 let wrong = unsafe { CStr::from_ptr(wrong) }.to_string_lossy();
-                let what = format!("{}: {wrong}", name(meeting));
-                return Err((None, FaultKind::Undefined { what, line: Some(meeting.line) }));
+                let kind = FaultKind::Undefined { what: format!("{}: {wrong}", name(meeting)) };
+                return Err(Trouble { thread: None, line: Some(meeting.line), kind });
             }
         }
         go_on(lanes);
         Ok(())
     }
 
-    fn explain(&self, stop: Stop) -> FaultKind {
-        match stop {
-            Stop::Undefined { what, line } => FaultKind::Undefined { what, line: Some(line) },
-            Stop::Trap(Trap::Division) => {
-                FaultKind::Undefined { what: "integer division overflows or is by zero".into(), line: None }
+    fn explain(&self, thread: &Thread, stop: Stop) -> Trouble {
+        let (line, kind) = match stop {
+            Stop::Undefined { what, line } => (Some(line), FaultKind::Undefined { what }),
+            Stop::Trap(trap, pc) => {
+                // An instruction of a collective has no line of its own: its caller's was noted as it met.
+                let line = lines::line_of(self.code, pc).or(Some(thread.last_line).filter(|line| *line > 0));
+                (line, self.meaning(trap))
             }
-            Stop::Trap(Trap::Compiler { kind }) => {
-                FaultKind::Undefined { what: machine::trap_name(kind), line: None }
+        };
+        Trouble { thread: Some(thread.invocation.index_in_threadgroup), line, kind }
+    }
+
+    fn meaning(&self, trap: Trap) -> FaultKind {
+        match trap {
+            Trap::Division => {
+                FaultKind::Undefined { what: "integer division overflows or is by zero".into() }
             }
-            Stop::Trap(Trap::TooLong) => {
-                FaultKind::NeverEnds { after: format!("{:?}", self.launch.patience) }
-            }
-            Stop::Trap(Trap::Access { address }) => {
+            Trap::Compiler { kind } => FaultKind::Undefined { what: machine::trap_name(kind) },
+            Trap::TooLong => FaultKind::NeverEnds { after: format!("{:?}", self.launch.patience) },
+            Trap::Access { address } => {
                 let shared = self.shared.iter().map(|(name, memory)| (name, memory));
                 let buffers = self.buffers.iter().map(|(name, memory)| (name, *memory));
                 match shared.chain(buffers).find(|(_, memory)| memory.reach().contains(&address)) {
@@ -227,7 +244,8 @@ fn agree<'a>(
             other,
             other_thread: thread.invocation.index_in_threadgroup,
         };
-        return Err((Some(first.invocation.index_in_threadgroup), kind));
+        let thread = Some(first.invocation.index_in_threadgroup);
+        return Err(Trouble { thread, line: Some(one.line), kind });
     }
     Ok(Some(one))
 }

@@ -1,6 +1,11 @@
 //! A compiled kernel, and what it takes to run one.
 
-use std::{ffi::c_void, path::Path, sync::Arc, time::Duration};
+use std::{
+    ffi::c_void,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use libloading::Library;
 
@@ -28,11 +33,24 @@ pub struct Kernel(Arc<Loaded>);
 struct Loaded {
     name: String,
     signature: Signature,
-    exports: &'static Exports,
+    code: Code,
     shared: Vec<(usize, usize)>,
-    /// Keeps `exports` where it is.
+    /// Keeps the code where it is.
     _library: Library,
 }
+
+/// The machine code of a kernel.
+pub(crate) struct Code {
+    /// Runs one thread.
+    pub entry: Entry,
+    /// The file it was loaded from.
+    pub object: PathBuf,
+    /// An address of its own.
+    pub anchor: *const c_void,
+}
+
+/// The function that runs one thread.
+pub(crate) type Entry = unsafe extern "C" fn(*const Invocation);
 
 // SAFETY: the exports are constants of the library, and what its code remembers between calls is the table of
 // callbacks alone, written once before any call.
@@ -82,8 +100,9 @@ impl Kernel {
             .collect();
         // SAFETY: the table is a constant of this program.
         unsafe { (exports.attach)(&threads::HOST) };
-        let name = name.to_owned();
-        Ok(Self(Arc::new(Loaded { name, signature, exports, shared, _library: library })))
+        let anchor = (&raw const *exports).cast();
+        let code = Code { entry: exports.run, object: object.into(), anchor };
+        Ok(Self(Arc::new(Loaded { name: name.into(), signature, code, shared, _library: library })))
     }
 
     /// Its name, as given.
@@ -103,8 +122,9 @@ impl Kernel {
 
     /// Runs all threads of all threadgroups.
     pub fn run(&self, launch: &Launch) -> Result<(), Box<Fault>> {
-        let fault =
-            |kind| Box::new(Fault { kernel: self.0.name.clone(), threadgroup: None, thread: None, kind });
+        let fault = |kind| {
+            Box::new(Fault { kernel: self.0.name.clone(), threadgroup: None, thread: None, line: None, kind })
+        };
         self.check_limits(launch).map_err(fault)?;
         let shared = self.0.signature.shared().zip(&self.0.shared).map(|(name, (size, alignment))| {
             Memory::aligned(*size, *alignment).map(|memory| (format!("threadgroup {name}"), memory))
@@ -122,7 +142,7 @@ impl Kernel {
             table[slot as usize] = memory.address().cast::<u8>().wrapping_add(*offset).cast();
             buffers.push((named, *memory));
         }
-        Grid { kernel: &self.0.name, entry: self.0.exports.run, launch, table, buffers, shared }.run()
+        Grid { kernel: &self.0.name, code: &self.0.code, launch, table, buffers, shared }.run()
     }
 
     fn check_limits(&self, launch: &Launch) -> Result<(), FaultKind> {
@@ -144,6 +164,3 @@ impl Kernel {
         Ok(())
     }
 }
-
-/// The function that runs one thread.
-pub(crate) type Entry = unsafe extern "C" fn(*const Invocation);

@@ -1,21 +1,19 @@
 //! Threads of a threadgroup as coroutines, and what a kernel calls to wait for others.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     ffi::{CStr, c_char, c_uint},
     ptr,
 };
 
-use corosensei::{Coroutine, CoroutineResult, Yielder, stack::DefaultStack};
+use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use crate::{
     abi::{Host, Invocation, Meeting},
     kernel::Entry,
+    stack::ThreadStack,
     trap::{self, Exit, Trap},
 };
-
-/// Stack of a thread. Registers of a GPU hold at most a few hundred bytes of a thread's variables.
-const STACK: usize = 256 * 1024;
 
 /// The callbacks of every kernel.
 pub static HOST: Host = Host { meet, undefined };
@@ -34,8 +32,8 @@ pub enum State {
 /// Why a thread cannot go on.
 #[derive(Debug)]
 pub enum Stop {
-    /// A signal.
-    Trap(Trap),
+    /// A signal, at an instruction.
+    Trap(Trap, usize),
     /// The library calls something undefined.
     Undefined {
         /// What.
@@ -57,25 +55,26 @@ pub struct Thread {
     pub invocation: Invocation,
     /// Where it is.
     pub state: State,
-    coroutine: Option<Coroutine<(), Word, Exit, DefaultStack>>,
+    /// The line of the text where it last waited.
+    pub last_line: u32,
+    coroutine: Option<Coroutine<(), Word, Exit, ThreadStack>>,
 }
 
 thread_local! {
     static YIELDER: Cell<*const Yielder<(), Word>> = const { Cell::new(ptr::null()) };
-    static STACKS: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Thread {
     /// A thread that has not begun.
     pub fn new(invocation: Invocation) -> Self {
-        Self { invocation, state: State::Ready, coroutine: None }
+        Self { invocation, state: State::Ready, last_line: 0, coroutine: None }
     }
 
     /// Lets it run until it waits for others or returns.
     pub fn resume(&mut self, entry: Entry) -> Result<(), Stop> {
         let invocation = &raw const self.invocation;
         let coroutine = self.coroutine.get_or_insert_with(|| {
-            Coroutine::with_stack(stack(), move |yielder, ()| {
+            Coroutine::with_stack(ThreadStack::take(), move |yielder, ()| {
                 YIELDER.set(yielder);
                 trap::set_in_kernel(true);
                 // SAFETY: the trampoline takes an invocation, which outlives this coroutine.
@@ -85,7 +84,11 @@ impl Thread {
             })
         });
         match trap::catching(coroutine.trap_handler(), || coroutine.resume(())) {
-            CoroutineResult::Yield(Word::Meets(meeting)) => self.state = State::Waits(meeting),
+            CoroutineResult::Yield(Word::Meets(meeting)) => {
+                self.state = State::Waits(meeting);
+                // SAFETY: the meeting lies on the stack of the thread, which waits.
+                self.last_line = unsafe { (*meeting).line };
+            }
             CoroutineResult::Yield(Word::Undefined(what, line)) => {
                 // SAFETY: the text is a literal of the kernel's library.
                 let what = unsafe { CStr::from_ptr(what) }.to_string_lossy().into_owned();
@@ -95,7 +98,7 @@ impl Thread {
                 self.state = State::Done;
                 self.retire();
             }
-            CoroutineResult::Return(Err(trap)) => return Err(Stop::Trap(trap)),
+            CoroutineResult::Return(Err((trap, pc))) => return Err(Stop::Trap(trap, pc)),
         }
         Ok(())
     }
@@ -105,7 +108,7 @@ impl Thread {
         if let Some(mut coroutine) = self.coroutine.take() {
             // SAFETY: what lies on the stack is a kernel's frames, which own nothing.
             unsafe { coroutine.force_reset() };
-            STACKS.with_borrow_mut(|stacks| stacks.push(coroutine.into_stack()));
+            coroutine.into_stack().keep();
         }
     }
 }
@@ -114,12 +117,6 @@ impl Drop for Thread {
     fn drop(&mut self) {
         self.retire();
     }
-}
-
-fn stack() -> DefaultStack {
-    STACKS
-        .with_borrow_mut(Vec::pop)
-        .unwrap_or_else(|| DefaultStack::new(STACK).expect("address space for the stack of a thread"))
 }
 
 unsafe extern "C" fn meet(meeting: *const Meeting) {

@@ -31,8 +31,8 @@ pub enum Trap {
     TooLong,
 }
 
-/// How a thread ends.
-pub type Exit = Result<(), Trap>;
+/// How a thread ends: well, or by a trap at an instruction.
+pub type Exit = Result<(), (Trap, usize)>;
 
 /// The signal that the watchdog sends: ignored by default, so a late one does no harm.
 pub const KNOCK: c_int = libc::SIGURG;
@@ -101,7 +101,7 @@ unsafe extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, contex
     };
     // SAFETY: the interrupted stack is this coroutine's, as was asked above; what it ran is a kernel,
     // whose frames own nothing, and its registers are replaced before it goes on.
-    let regs = unsafe { handler.setup_trap_handler(move || Err(trap)) };
+    let regs = unsafe { handler.setup_trap_handler(move || Err((trap, pc))) };
     machine::go_on(context, &regs);
 }
 

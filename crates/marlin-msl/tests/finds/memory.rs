@@ -36,7 +36,7 @@ fn a_memory_bound_at_an_offset_ends_where_it_ends() {
     assert_eq!(out.to_words()[239..242], [0, 7, 7]);
     let fault = kernel.run(&Launch::new(&buffers, [1, 1, 1], [17, 1, 1])).unwrap_err();
     assert_eq!(of_buffer(&fault.kind), ("buffer(0) out", 1024, 1024));
-    assert_eq!(fault.thread, Some(16));
+    assert_eq!((fault.thread, fault.line), (Some(16), Some(15)));
 }
 
 #[test]
