@@ -89,6 +89,30 @@ pub enum FaultKind {
         /// What it is.
         what: String,
     },
+    /// Two accesses, one of which writes, and nothing orders them.
+    Race {
+        /// The memory, as above.
+        of: String,
+        /// Where in it.
+        byte: i64,
+        /// What the thread does, as `writes`.
+        one: &'static str,
+        /// What another one did.
+        other: &'static str,
+        /// The other's threadgroup.
+        other_threadgroup: [u32; 3],
+        /// The other's index in it.
+        other_thread: u32,
+        /// The other's line of the text, where it is known.
+        other_line: Option<u32>,
+    },
+    /// A read of threadgroup memory that nobody has written.
+    Unwritten {
+        /// The variable.
+        of: String,
+        /// Where in it.
+        byte: i64,
+    },
     /// Threads that must meet do not.
     Divergence {
         /// Where one of them is.
@@ -147,6 +171,14 @@ impl fmt::Display for FaultKind {
             Self::Undefined { what } => write!(f, "{what}, which is undefined"),
             Self::Divergence { one, other, other_thread } => {
                 write!(f, "{one}, expected all threads there; thread {other_thread} {other}")
+            }
+            Self::Race { of, byte, one, other, other_threadgroup: [x, y, z], other_thread, other_line } => {
+                let line = other_line.map(|line| format!(" in line {line}")).unwrap_or_default();
+                write!(f, "{one} byte {byte} of {of}, which thread {other_thread} of threadgroup ")?;
+                write!(f, "({x}, {y}, {z}) {other}{line} with nothing to order them")
+            }
+            Self::Unwritten { of, byte } => {
+                write!(f, "reads byte {byte} of {of}, expected one that was written")
             }
             Self::Limit { what, found, most } => write!(f, "{found} {what}, expected at most {most}"),
             Self::Unbound { buffer } => write!(f, "{buffer} is not bound"),

@@ -16,9 +16,10 @@ use crate::{
     Fault, FaultKind, Launch, Memory,
     abi::{Invocation, Meeting},
     kernel::Code,
-    lines, machine,
-    threads::{State, Stop, Thread},
-    trap::{self, Trap},
+    races::Races,
+    threads::{self, State, Thread},
+    trap,
+    trouble::Trouble,
     watchdog::Watch,
 };
 
@@ -38,32 +39,29 @@ pub struct Grid<'a> {
     pub table: Vec<*mut c_void>,
     /// What the kernel was given, by name.
     pub buffers: Vec<(String, &'a Memory)>,
+    /// Whether to record accesses of threadgroup memory and of these buffers.
+    pub recorded: Option<Vec<usize>>,
     /// Variables of the threadgroup, by name.
     pub shared: Vec<(String, Memory)>,
-}
-
-/// What happened in one threadgroup, to which thread, in which line.
-struct Trouble {
-    thread: Option<u32>,
-    line: Option<u32>,
-    kind: FaultKind,
 }
 
 impl Grid<'_> {
     /// Runs all threadgroups.
     pub fn run(mut self) -> Result<(), Box<Fault>> {
         trap::install();
+        threads::record(self.recorded.as_ref().map(|which| {
+            let buffers = which.iter().map(|at| (&self.buffers[*at].0, self.buffers[*at].1));
+            Races::new(self.shared.iter().map(|(name, memory)| (name, memory)), buffers)
+        }));
         let watch = Watch::new(self.launch.patience);
-        let [width, height, depth] = self.launch.grid;
-        let mut order: Vec<u64> = (0..u64::from(width) * u64::from(height) * u64::from(depth)).collect();
+        let mut order: Vec<u64> = (0..self.launch.grid.iter().map(|n| u64::from(*n)).product()).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(self.launch.seed));
         for at in order {
-            let row = at / u64::from(width);
-            let position = [at % u64::from(width), row % u64::from(height), row / u64::from(height)];
-            let position = position.map(|n| n as u32);
+            let position = self.position(at);
             let mut rng = ChaCha8Rng::seed_from_u64(self.launch.seed);
             rng.set_stream(at + 1);
             watch.again(self.launch.patience);
+            threads::with_races(|races| races.begin(at as u32, self.simdgroups()));
             self.run_threadgroup(position, &mut rng).map_err(|trouble| {
                 let Trouble { thread, line, kind } = trouble;
                 Box::new(Fault {
@@ -78,6 +76,12 @@ impl Grid<'_> {
         Ok(())
     }
 
+    /// Where the threadgroup of a number is.
+    pub fn position(&self, number: u64) -> [u32; 3] {
+        let [width, height, _] = self.launch.grid.map(u64::from);
+        [number % width, number / width % height, number / width / height].map(|n| n as u32)
+    }
+
     fn run_threadgroup(&mut self, position: [u32; 3], rng: &mut ChaCha8Rng) -> Result<(), Trouble> {
         let poison = POISON[rng.random_range(0..POISON.len())] | rng.random::<u32>() & 0x001f_001f;
         self.shared.iter_mut().for_each(|(_, memory)| memory.fill(poison));
@@ -90,9 +94,8 @@ impl Grid<'_> {
         loop {
             let ready: Vec<usize> = (0..simdgroups.len()).filter(|at| is_ready(simdgroups[*at])).collect();
             if ready.is_empty() {
-                if !release(&mut simdgroups)? {
-                    return Ok(());
-                }
+                let Some(flags) = release(&mut simdgroups)? else { return Ok(()) };
+                threads::with_races(|races| races.barrier(flags));
                 continue;
             }
             let stays = current.filter(|at| ready.contains(at) && rng.random_range(0..4) < runs_ahead);
@@ -100,6 +103,10 @@ impl Grid<'_> {
             current = Some(at);
             self.run_simdgroup(simdgroups[at], rng)?;
         }
+    }
+
+    fn simdgroups(&self) -> u32 {
+        self.launch.threads.iter().product::<u32>().div_ceil(self.launch.simdgroup)
     }
 
     fn threads(&self, [x, y, z]: [u32; 3], shared: &[*mut c_void]) -> Vec<Thread> {
@@ -117,7 +124,7 @@ impl Grid<'_> {
                 index_in_threadgroup: index,
                 simdgroup_index: index / simdgroup,
                 lane: index % simdgroup,
-                simdgroups: count.div_ceil(simdgroup),
+                simdgroups: self.simdgroups(),
                 simdgroup_size: simdgroup,
                 buffers: self.table.as_ptr(),
                 shared: shared.as_ptr(),
@@ -147,6 +154,8 @@ impl Grid<'_> {
                 *record = unsafe { (*own).record };
             }
         }
+        let simdgroup = lanes[0].invocation.simdgroup_index as usize;
+        threads::with_races(|races| races.simdgroup_barrier(simdgroup, meeting.flags));
         if let Some(complete) = meeting.complete {
             // SAFETY: the records are of the type that the function takes: all lanes are at one call.
             let wrong = unsafe { complete(records.as_ptr(), records.len() as u32) };
@@ -159,40 +168,6 @@ impl Grid<'_> {
         }
         go_on(lanes);
         Ok(())
-    }
-
-    fn explain(&self, thread: &Thread, stop: Stop) -> Trouble {
-        let (line, kind) = match stop {
-            Stop::Undefined { what, line } => (Some(line), FaultKind::Undefined { what }),
-            Stop::Trap(trap, pc) => {
-                // An instruction of a collective has no line of its own: its caller's was noted as it met.
-                let line = lines::line_of(self.code, pc).or(Some(thread.last_line).filter(|line| *line > 0));
-                (line, self.meaning(trap))
-            }
-        };
-        Trouble { thread: Some(thread.invocation.index_in_threadgroup), line, kind }
-    }
-
-    fn meaning(&self, trap: Trap) -> FaultKind {
-        match trap {
-            Trap::Division => {
-                FaultKind::Undefined { what: "integer division overflows or is by zero".into() }
-            }
-            Trap::Compiler { kind } => FaultKind::Undefined { what: machine::trap_name(kind) },
-            Trap::TooLong => FaultKind::NeverEnds { after: format!("{:?}", self.launch.patience) },
-            Trap::Access { address } => {
-                let shared = self.shared.iter().map(|(name, memory)| (name, memory));
-                let buffers = self.buffers.iter().map(|(name, memory)| (name, *memory));
-                match shared.chain(buffers).find(|(_, memory)| memory.reach().contains(&address)) {
-                    Some((of, memory)) => FaultKind::OutOfBounds {
-                        of: of.clone(),
-                        byte: address as i64 - memory.address() as i64,
-                        len: memory.len(),
-                    },
-                    None => FaultKind::WildAccess { address },
-                }
-            }
-        }
     }
 }
 
@@ -208,14 +183,12 @@ fn go_on<'a>(threads: impl IntoIterator<Item = &'a mut Thread>) {
     }
 }
 
-/// Opens the barrier at which all threads wait; false where all have returned.
-fn release(simdgroups: &mut [&mut [Thread]]) -> Result<bool, Trouble> {
+/// Opens the barrier at which all threads wait and gives its flags; nothing where all have returned.
+fn release(simdgroups: &mut [&mut [Thread]]) -> Result<Option<u32>, Trouble> {
     let threads = simdgroups.iter().flat_map(|lanes| lanes.iter());
-    if agree(threads, |meeting| meeting.of_simdgroup == 0)?.is_none() {
-        return Ok(false);
-    }
+    let flags = agree(threads, |meeting| meeting.of_simdgroup == 0)?.map(|meeting| meeting.flags);
     go_on(simdgroups.iter_mut().flat_map(|lanes| lanes.iter_mut()));
-    Ok(true)
+    Ok(flags)
 }
 
 /// The one meeting that all threads wait for, if any waits; those that have returned are missed where

@@ -10,7 +10,7 @@ use std::{
 use libloading::Library;
 
 use crate::{
-    Error, Fault, FaultKind, Memory,
+    Build, Error, Fault, FaultKind, Memory,
     abi::{Exports, Invocation},
     grid::Grid,
     signature::Signature,
@@ -33,6 +33,7 @@ pub struct Kernel(Arc<Loaded>);
 struct Loaded {
     name: String,
     signature: Signature,
+    build: Build,
     code: Code,
     shared: Vec<(usize, usize)>,
     /// Keeps the code where it is.
@@ -83,7 +84,7 @@ impl<'a> Launch<'a> {
 }
 
 impl Kernel {
-    pub(crate) fn load(name: &str, signature: Signature, object: &Path) -> Result<Self, Error> {
+    pub(crate) fn load(name: &str, signature: Signature, build: Build, object: &Path) -> Result<Self, Error> {
         let fail = |source| Error::Load { kernel: name.into(), source };
         // SAFETY: the object was made by this crate's compiler; loading it runs no code of its own.
         let library = unsafe { Library::new(object) }.map_err(fail)?;
@@ -102,7 +103,7 @@ impl Kernel {
         unsafe { (exports.attach)(&threads::HOST) };
         let anchor = (&raw const *exports).cast();
         let code = Code { entry: exports.run, object: object.into(), anchor };
-        Ok(Self(Arc::new(Loaded { name: name.into(), signature, code, shared, _library: library })))
+        Ok(Self(Arc::new(Loaded { name: name.into(), signature, build, code, shared, _library: library })))
     }
 
     /// Its name, as given.
@@ -142,7 +143,21 @@ impl Kernel {
             table[slot as usize] = memory.address().cast::<u8>().wrapping_add(*offset).cast();
             buffers.push((named, *memory));
         }
-        Grid { kernel: &self.0.name, code: &self.0.code, launch, table, buffers, shared }.run()
+        let recorded = (self.0.build == Build::Races).then(|| self.written(&buffers));
+        Grid { kernel: &self.0.name, code: &self.0.code, launch, table, buffers, recorded, shared }.run()
+    }
+
+    /// Which buffers the kernel may write, each memory once: nobody else's accesses can race.
+    fn written(&self, buffers: &[(String, &Memory)]) -> Vec<usize> {
+        let mut seen = Vec::new();
+        let mut which = Vec::new();
+        for (at, (writable, (_, memory))) in self.0.signature.writable().zip(buffers).enumerate() {
+            if writable && !seen.contains(&memory.address()) {
+                seen.push(memory.address());
+                which.push(at);
+            }
+        }
+        which
     }
 
     fn check_limits(&self, launch: &Launch) -> Result<(), FaultKind> {

@@ -9,8 +9,8 @@ use crate::kernel::Code;
 /// The name that the text has for the compiler.
 pub const TEXT: &str = "kernel.metal";
 
-/// The line of the text that an instruction was made of: the innermost one, where the instruction is of a function
-/// of the library.
+/// The line of the text that an instruction was made of: the innermost one, where the instruction is of
+/// a function of the library.
 pub fn line_of(code: &Code, pc: usize) -> Option<u32> {
     // SAFETY: an all-zero record is valid, and filled in by the call.
     let mut info: libc::Dl_info = unsafe { mem::zeroed() };

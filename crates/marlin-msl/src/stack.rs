@@ -37,8 +37,8 @@ impl ThreadStack {
     }
 }
 
-// SAFETY: a stack that begins later than the whole one, by a multiple of the alignment and by less than its size,
-// is a stack with the same guard.
+// SAFETY: a stack that begins later than the whole one, by a multiple of the alignment and by less than
+// its size, is a stack with the same guard.
 unsafe impl Stack for ThreadStack {
     fn base(&self) -> StackPointer {
         StackPointer::new(self.whole.base().get() - self.unused).unwrap_or(self.whole.base())

@@ -1,8 +1,8 @@
 //! Threads of a threadgroup as coroutines, and what a kernel calls to wait for others.
 
 use std::{
-    cell::Cell,
-    ffi::{CStr, c_char, c_uint},
+    cell::{Cell, RefCell},
+    ffi::{CStr, c_char, c_uint, c_ulong, c_void},
     ptr,
 };
 
@@ -11,12 +11,13 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 use crate::{
     abi::{Host, Invocation, Meeting},
     kernel::Entry,
+    races::{Finding, Place, Races, Who},
     stack::ThreadStack,
     trap::{self, Exit, Trap},
 };
 
 /// The callbacks of every kernel.
-pub static HOST: Host = Host { meet, undefined };
+pub static HOST: Host = Host { meet, undefined, access };
 
 /// Where a thread is.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,8 @@ pub enum State {
 pub enum Stop {
     /// A signal, at an instruction.
     Trap(Trap, usize),
+    /// An access that another one is not ordered with.
+    Found(Box<(Place, Finding)>),
     /// The library calls something undefined.
     Undefined {
         /// What.
@@ -47,6 +50,7 @@ pub enum Stop {
 enum Word {
     Meets(*const Meeting),
     Undefined(*const c_char, c_uint),
+    Found(Box<(Place, Finding)>),
 }
 
 /// One thread. It must stay where it is while it runs.
@@ -61,6 +65,8 @@ pub struct Thread {
 }
 
 thread_local! {
+    static WHO: Cell<Option<Who>> = const { Cell::new(None) };
+    static RACES: RefCell<Option<Races>> = const { RefCell::new(None) };
     static YIELDER: Cell<*const Yielder<(), Word>> = const { Cell::new(ptr::null()) };
 }
 
@@ -83,7 +89,11 @@ impl Thread {
                 Ok(())
             })
         });
-        match trap::catching(coroutine.trap_handler(), || coroutine.resume(())) {
+        let Invocation { index_in_threadgroup: thread, simdgroup_index: simdgroup, .. } = self.invocation;
+        WHO.set(Some(Who { thread, simdgroup, last_line: self.last_line }));
+        let word = trap::catching(coroutine.trap_handler(), || coroutine.resume(()));
+        WHO.set(None);
+        match word {
             CoroutineResult::Yield(Word::Meets(meeting)) => {
                 self.state = State::Waits(meeting);
                 // SAFETY: the meeting lies on the stack of the thread, which waits.
@@ -94,6 +104,7 @@ impl Thread {
                 let what = unsafe { CStr::from_ptr(what) }.to_string_lossy().into_owned();
                 return Err(Stop::Undefined { what, line });
             }
+            CoroutineResult::Yield(Word::Found(found)) => return Err(Stop::Found(found)),
             CoroutineResult::Return(Ok(())) => {
                 self.state = State::Done;
                 self.retire();
@@ -125,6 +136,26 @@ unsafe extern "C" fn meet(meeting: *const Meeting) {
 
 unsafe extern "C" fn undefined(what: *const c_char, line: c_uint) {
     pause(Word::Undefined(what, line));
+}
+
+unsafe extern "C" fn access(at: *const c_void, bytes: c_ulong, kind: c_uint, site: *const c_void) {
+    let Some(who) = WHO.get() else { return };
+    trap::set_in_kernel(false);
+    let found = with_races(|races| races.note(who, at as usize, bytes as usize, kind, site as usize));
+    if let Some(found) = found.flatten() {
+        pause(Word::Found(Box::new(found)));
+    }
+    trap::set_in_kernel(true);
+}
+
+/// Gives accesses of this host thread's kernels to a record, or to none.
+pub fn record(races: Option<Races>) {
+    RACES.set(races);
+}
+
+/// Calls `f` with the record, where there is one.
+pub fn with_races<T>(f: impl FnOnce(&mut Races) -> T) -> Option<T> {
+    RACES.with_borrow_mut(|races| races.as_mut().map(f))
 }
 
 /// Back to the scheduler, until it resumes this thread.

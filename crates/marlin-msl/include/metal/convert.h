@@ -3,7 +3,7 @@
 #ifndef MARLIN_CONVERT_H
 #define MARLIN_CONVERT_H
 
-#include "boolean.h"
+#include "signed.h"
 
 namespace marlin {
 
@@ -19,10 +19,12 @@ inline To convert(From from) {
         return To((E)from);
     } else {
         static_assert(lanes_of<To> == lanes_of<From>, "vectors of different lengths");
-        if constexpr (is_same<E, bool>) {
-            return indexed<lanes_of<To>>([&](auto... i) { return To(bool(from[i])...); });
-        } else if constexpr (is_same<Element<From>, bool>) {
+        if constexpr (!is_builtin<To> || is_same<Element<From>, bool>) {
             return indexed<lanes_of<To>>([&](auto... i) { return To{E(from[i])...}; });
+        } else if constexpr (!is_builtin<From>) {
+            return convert<To>(indexed<lanes_of<To>>([&](auto... i) {
+                return __builtin_convertvector((Vector<Element<From>, lanes_of<From>>{from[i]...}), To);
+            }));
         } else if constexpr (is_comparison<From>) {
             return __builtin_convertvector(from & 1, To);
         } else {
@@ -77,6 +79,10 @@ MARLIN_CONSTRUCTORS(uint)
 MARLIN_CONSTRUCTORS(ushort)
 MARLIN_CONSTRUCTORS(uchar)
 MARLIN_CONSTRUCTORS(ulong)
+MARLIN_CONSTRUCTORS(int)
+MARLIN_CONSTRUCTORS(short)
+MARLIN_CONSTRUCTORS(char)
+MARLIN_CONSTRUCTORS(long)
 
 /// Stands for `static_cast`, which the compiler does not define between vectors of different elements.
 template <typename To, typename From>

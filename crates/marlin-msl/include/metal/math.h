@@ -20,6 +20,16 @@ inline T each_lane(F f, T first, A... rest) {
     }
 }
 
+/// Applies `f`, which takes scalars and the compiler's own vectors.
+template <typename T, typename F>
+inline T each_pair(T a, T b, F f) {
+    if constexpr (lanes_of<T> == 1 || is_builtin<T>) {
+        return f(a, b);
+    } else {
+        return each_lane<T>(f, a, b);
+    }
+}
+
 template <typename T>
 concept Floating = is_floating<Element<T>>;
 template <typename T>
@@ -36,11 +46,11 @@ namespace metal {
 // Minima and maxima of floating-point numbers (6.5) give the other operand where one is NaN.
 template <marlin::Numeric T>
 inline T min(T a, T b) {
-    return __builtin_elementwise_min(a, b);
+    return marlin::each_pair(a, b, [](auto a, auto b) { return __builtin_elementwise_min(a, b); });
 }
 template <marlin::Numeric T>
 inline T max(T a, T b) {
-    return __builtin_elementwise_max(a, b);
+    return marlin::each_pair(a, b, [](auto a, auto b) { return __builtin_elementwise_max(a, b); });
 }
 template <marlin::Floating T>
 inline T fmin(T a, T b) {

@@ -52,11 +52,17 @@ inline constexpr bool is_same<A, A> = true;
 template <typename E>
 inline constexpr bool is_floating = is_same<E, float> || is_same<E, half>;
 
+/// Whether a vector is the compiler's own.
+template <typename V>
+inline constexpr bool is_builtin = false;
+template <typename E, unsigned N>
+inline constexpr bool is_builtin<E __attribute__((ext_vector_type(N)))> = true;
+
 /// Whether a vector can only come from a comparison.
 template <typename V>
 inline constexpr bool is_comparison =
-    lanes_of<V> > 1 && (is_same<Element<V>, int> || is_same<Element<V>, short> || is_same<Element<V>, char> ||
-                        is_same<Element<V>, signed char> || is_same<Element<V>, long>);
+    is_builtin<V> && (is_same<Element<V>, int> || is_same<Element<V>, short> || is_same<Element<V>, char> ||
+                      is_same<Element<V>, signed char> || is_same<Element<V>, long>);
 
 template <typename I, I... i>
 struct Indices {

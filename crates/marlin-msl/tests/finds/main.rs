@@ -6,6 +6,7 @@ mod limits;
 mod matrices;
 mod meetings;
 mod memory;
+mod races;
 mod values;
 
 use std::{path::Path, sync::LazyLock};

@@ -78,6 +78,24 @@ fn comparisons_of_vectors_are_booleans() {
 }
 
 #[test]
+fn vectors_of_signed_integers() {
+    let body = "metal::int4 a = metal::int4(-7, 7, static_cast<int>(i), 1);
+        metal::int4 b = (a * 3) / metal::int4(2);
+        out[0] = as_type<uint>(b.x);
+        out[1] = as_type<uint>(metal::clamp(a, metal::int4(-2), metal::int4(2)).x);
+        out[2] = static_cast<metal::uint4>(a < metal::int4(0)).x;
+        out[3] = as_type<metal::uint4>(a).x;
+        out[4] = as_type<uint>(static_cast<metal::float4>(a).x);
+        out[5] = as_type<uint>(metal::select(a, -a, a < 0).x);
+        out[6] = as_type<uint>((a >> metal::uint4(1u)).x);
+        out[7] = as_type<uint>(static_cast<metal::int4>(metal::float4(-2.5)).y);";
+    let expected = [-10, -2, 1, -7, (-7f32).to_bits() as i32, 7, -4, -2];
+    assert_eq!(out_of(body, 1)[..8], expected.map(|x: i32| x as u32));
+    let kind = fault_of("", "", "metal::int2 x = metal::int2(1);\nout[0] = as_type<uint>(x[i + 2u]);", 1);
+    assert!(kind.to_string().contains("a lane past the end"), "{kind}");
+}
+
+#[test]
 fn constructors_and_swizzles() {
     let body = "metal::float4 a = metal::float4(metal::float2(1.0, 2.0), 3.0, 4.0);\n\
                 metal::float4 b = metal::float4(a.wz, a.xy);\n\
