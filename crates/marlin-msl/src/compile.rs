@@ -39,6 +39,7 @@ const FLAGS: &[&str] = &[
     "-fno-rtti",
     "-fno-threadsafe-statics",
     "-fno-finite-loops",
+    "-fstack-clash-protection",
     "-fstrict-flex-arrays=3",
     "-fvisibility=hidden",
     "-fPIC",
@@ -63,6 +64,8 @@ pub enum Build {
     /// With a record of who touched what: shows accesses that nothing orders, and reads of what nobody wrote,
     /// whatever came of them. Slow, and one seed is enough.
     Races,
+    /// Traps at the operation that makes an infinity or a NaN of numbers, where the machine can (x86-64).
+    Finite,
 }
 
 impl Build {
@@ -75,6 +78,7 @@ impl Build {
                 "-fsanitize-trap=all",
             ],
             Self::Fast => &["-ffast-math"],
+            Self::Finite => &["-ffp-exception-behavior=maytrap"],
             Self::Races => &[
                 "-DMARLIN_RACES",
                 "-fsanitize=thread",

@@ -89,6 +89,11 @@ pub enum FaultKind {
         /// What it is.
         what: String,
     },
+    /// An operation makes an infinity or a NaN of numbers.
+    NotFinite {
+        /// How.
+        what: &'static str,
+    },
     /// Two accesses, one of which writes, and nothing orders them.
     Race {
         /// The memory, as above.
@@ -172,6 +177,7 @@ impl fmt::Display for FaultKind {
             Self::Divergence { one, other, other_thread } => {
                 write!(f, "{one}, expected all threads there; thread {other_thread} {other}")
             }
+            Self::NotFinite { what } => write!(f, "{what}, expected finite numbers everywhere"),
             Self::Race { of, byte, one, other, other_threadgroup: [x, y, z], other_thread, other_line } => {
                 let line = other_line.map(|line| format!(" in line {line}")).unwrap_or_default();
                 write!(f, "{one} byte {byte} of {of}, which thread {other_thread} of threadgroup ")?;

@@ -16,6 +16,7 @@ use crate::{
     Fault, FaultKind, Launch, Memory,
     abi::{Invocation, Meeting},
     kernel::Code,
+    machine,
     races::Races,
     threads::{self, State, Thread},
     trap,
@@ -39,6 +40,8 @@ pub struct Grid<'a> {
     pub table: Vec<*mut c_void>,
     /// What the kernel was given, by name.
     pub buffers: Vec<(String, &'a Memory)>,
+    /// Whether to trap where an infinity or a NaN is made.
+    pub finite: bool,
     /// Whether to record accesses of threadgroup memory and of these buffers.
     pub recorded: Option<Vec<usize>>,
     /// Variables of the threadgroup, by name.
@@ -53,6 +56,14 @@ impl Grid<'_> {
             let buffers = which.iter().map(|at| (&self.buffers[*at].0, self.buffers[*at].1));
             Races::new(self.shared.iter().map(|(name, memory)| (name, memory)), buffers)
         }));
+        machine::trap_at_infinities(self.finite);
+        let result = self.run_threadgroups();
+        machine::trap_at_infinities(false);
+        threads::record(None);
+        result
+    }
+
+    fn run_threadgroups(&mut self) -> Result<(), Box<Fault>> {
         let watch = Watch::new(self.launch.patience);
         let mut order: Vec<u64> = (0..self.launch.grid.iter().map(|n| u64::from(*n)).product()).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(self.launch.seed));
@@ -157,8 +168,18 @@ impl Grid<'_> {
         let simdgroup = lanes[0].invocation.simdgroup_index as usize;
         threads::with_races(|races| races.simdgroup_barrier(simdgroup, meeting.flags));
         if let Some(complete) = meeting.complete {
+            // On this stack a signal would find no thread of the kernel.
+            machine::trap_at_infinities(false);
             // SAFETY: the records are of the type that the function takes: all lanes are at one call.
             let wrong = unsafe { complete(records.as_ptr(), records.len() as u32) };
+            if self.finite {
+                let met = machine::met_infinities();
+                machine::trap_at_infinities(true);
+                if met {
+                    let kind = FaultKind::NotFinite { what: "an operation of the simdgroup" };
+                    return Err(Trouble { thread: None, line: Some(meeting.line), kind });
+                }
+            }
             if !wrong.is_null() {
                 // SAFETY: the text is a literal of the kernel's library.
                 let wrong = unsafe { CStr::from_ptr(wrong) }.to_string_lossy();

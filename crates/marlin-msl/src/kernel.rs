@@ -122,6 +122,9 @@ impl Kernel {
     }
 
     /// Runs all threads of all threadgroups.
+    ///
+    /// # Panics
+    /// Where a buffer is bound past the end of its memory.
     pub fn run(&self, launch: &Launch) -> Result<(), Box<Fault>> {
         let fault = |kind| {
             Box::new(Fault { kernel: self.0.name.clone(), threadgroup: None, thread: None, line: None, kind })
@@ -144,7 +147,9 @@ impl Kernel {
             buffers.push((named, *memory));
         }
         let recorded = (self.0.build == Build::Races).then(|| self.written(&buffers));
-        Grid { kernel: &self.0.name, code: &self.0.code, launch, table, buffers, recorded, shared }.run()
+        let finite = self.0.build == Build::Finite;
+        Grid { kernel: &self.0.name, code: &self.0.code, launch, table, buffers, finite, recorded, shared }
+            .run()
     }
 
     /// Which buffers the kernel may write, each memory once: nobody else's accesses can race.

@@ -17,7 +17,8 @@
 //!   them: [`Build::Races`].
 //! - What missing barriers do to results, with several seeds: threads run in another order each time, and
 //!   unwritten threadgroup memory holds numbers that spoil any result.
-//! - Reliance on infinity, NaN and exact rounding: [`Build::Fast`].
+//! - Infinities and NaNs, where they are made: [`Build::Finite`]. Reliance on them, and on exact rounding:
+//!   [`Build::Fast`].
 //! - More threadgroup memory, buffers or threads than an Apple GPU has.
 //! - What Metal's specification calls undefined in functions that kernels use, such as reading a lane
 //!   that has returned; and, by name, functions that are not in `include/`.
@@ -26,6 +27,9 @@
 //!
 //! - Speed, register pressure, and what Apple's own compiler does.
 //! - A thread that skips a barrier in a loop and meets the others at the same barrier one turn later.
+//! - What a barrier that names the wrong memory does to results: to threads that take turns every barrier
+//!   orders all memory. [`Build::Races`] knows better.
+//! - Numbers too small for the normal format, which a GPU may take for zero.
 //! - Shifts of vectors by too much: the compiler checks those of scalars.
 //! - That a loop has no end: a clock stops it.
 //! - Two threads that touch neighbouring bytes of a 16-bit word are taken for a race, and a race that needs

@@ -13,7 +13,7 @@ use crate::{
     kernel::Entry,
     races::{Finding, Place, Races, Who},
     stack::ThreadStack,
-    trap::{self, Exit, Trap},
+    trap::{self, Exit, Trapped},
 };
 
 /// The callbacks of every kernel.
@@ -33,8 +33,8 @@ pub enum State {
 /// Why a thread cannot go on.
 #[derive(Debug)]
 pub enum Stop {
-    /// A signal, at an instruction.
-    Trap(Trap, usize),
+    /// A signal.
+    Trap(Box<Trapped>),
     /// An access that another one is not ordered with.
     Found(Box<(Place, Finding)>),
     /// The library calls something undefined.
@@ -86,7 +86,7 @@ impl Thread {
                 // SAFETY: the trampoline takes an invocation, which outlives this coroutine.
                 unsafe { entry(invocation) };
                 trap::set_in_kernel(false);
-                Ok(())
+                None
             })
         });
         let Invocation { index_in_threadgroup: thread, simdgroup_index: simdgroup, .. } = self.invocation;
@@ -105,11 +105,11 @@ impl Thread {
                 return Err(Stop::Undefined { what, line });
             }
             CoroutineResult::Yield(Word::Found(found)) => return Err(Stop::Found(found)),
-            CoroutineResult::Return(Ok(())) => {
+            CoroutineResult::Return(None) => {
                 self.state = State::Done;
                 self.retire();
             }
-            CoroutineResult::Return(Err((trap, pc))) => return Err(Stop::Trap(trap, pc)),
+            CoroutineResult::Return(Some(trapped)) => return Err(Stop::Trap(Box::new(trapped))),
         }
         Ok(())
     }

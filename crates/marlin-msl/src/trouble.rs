@@ -1,5 +1,7 @@
 //! What stopped a thread, in words of the kernel's text.
 
+use std::iter;
+
 use crate::{
     FaultKind,
     grid::Grid,
@@ -43,10 +45,12 @@ impl Grid<'_> {
                     }
                 }
             }
-            Stop::Trap(trap, pc) => {
+            Stop::Trap(trapped) => {
                 // An instruction of a collective has no line of its own: its caller's was noted as it met.
-                let line = lines::line_of(self.code, pc).or(Some(thread.last_line).filter(|line| *line > 0));
-                (line, self.meaning(trap))
+                // A function of the system's libraries has a caller on the stack.
+                let callers = trapped.stack.iter().filter(|word| **word > 0).map(|word| word - 1);
+                let line = lines::line_of(self.code, iter::once(trapped.pc).chain(callers));
+                (line.or(Some(thread.last_line).filter(|line| *line > 0)), self.meaning(trapped.trap))
             }
         };
         Trouble { thread: Some(thread.invocation.index_in_threadgroup), line, kind }
@@ -54,9 +58,7 @@ impl Grid<'_> {
 
     fn meaning(&self, trap: Trap) -> FaultKind {
         match trap {
-            Trap::Division => {
-                FaultKind::Undefined { what: "integer division overflows or is by zero".into() }
-            }
+            Trap::Arithmetic { code } => machine::arithmetic(code),
             Trap::Compiler { kind } => FaultKind::Undefined { what: machine::trap_name(kind) },
             Trap::TooLong => FaultKind::NeverEnds { after: format!("{:?}", self.launch.patience) },
             Trap::Access { address } => {
@@ -76,6 +78,7 @@ impl Grid<'_> {
 
     fn line_of(&self, access: &Access) -> Option<u32> {
         // The site is where the call returns to, which may be the next line.
-        lines::line_of(self.code, access.site - 1).or(Some(access.last_line).filter(|line| *line > 0))
+        lines::line_of(self.code, iter::once(access.site - 1))
+            .or(Some(access.last_line).filter(|line| *line > 0))
     }
 }

@@ -135,3 +135,12 @@ fn a_fault_leaves_the_next_run_alone() {
         }
     });
 }
+
+#[test]
+fn a_thread_with_too_many_variables() {
+    let before = "struct type_3 {\n    uint inner[100000];\n};";
+    let body = "type_3 own = {};\nown.inner[i] = input[i] == 0.0 ? 1u : 2u;\nout[i] = own.inner[out[0]];";
+    let kernel = compile(Build::Fast, before, "", body).unwrap();
+    let fault = run(&kernel, &[0.0; 64], 2, 0).unwrap_err();
+    assert!(matches!(fault.kind, FaultKind::WildAccess { .. }), "{fault}");
+}
