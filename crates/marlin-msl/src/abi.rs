@@ -1,7 +1,7 @@
 //! The records that `include/metal/host.h` describes, field by field: what a compiled kernel and its
 //! host share.
 
-use std::ffi::{c_char, c_uint, c_void};
+use std::ffi::{c_char, c_uint, c_ulong, c_void};
 
 /// A place where threads wait for one another.
 #[repr(C)]
@@ -20,7 +20,17 @@ pub struct Meeting {
 pub struct Host {
     pub meet: unsafe extern "C" fn(*const Meeting),
     pub undefined: unsafe extern "C" fn(*const c_char, c_uint),
+    pub access: unsafe extern "C" fn(*const c_void, c_ulong, c_uint, *const c_void),
 }
+
+/// Bits of the kind of an access.
+pub const WRITES: c_uint = 1;
+pub const ATOMICALLY: c_uint = 2;
+pub const COPIES: c_uint = 4;
+
+/// Bits of a barrier's flags: the memory that it orders.
+pub const MEM_DEVICE: c_uint = 1;
+pub const MEM_THREADGROUP: c_uint = 2;
 
 /// Who a thread is and where its memory lies.
 #[repr(C)]

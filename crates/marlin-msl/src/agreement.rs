@@ -16,8 +16,22 @@ use crate::{
     device::{Metal, Sources, m_series},
 };
 
-/// The builds that cases alternate between.
-const BUILDS: [Build; 2] = [Build::Checked, Build::Fast];
+/// The builds that cases are played in, a seed each, over and over. Races show in any order of threads.
+const TURNS: [Build; 8] = [
+    Build::Checked,
+    Build::Races,
+    Build::Fast,
+    Build::Checked,
+    Build::Fast,
+    Build::Checked,
+    Build::Fast,
+    Build::Checked,
+];
+
+/// The build that cases are played in with a seed.
+pub fn build(seed: u64) -> Build {
+    TURNS[(seed % TURNS.len() as u64) as usize]
+}
 
 /// A way in which a user plays kernels on a Mac: what of them is taken.
 #[derive(Clone, Debug)]
@@ -69,8 +83,8 @@ impl Setup {
         self.cases.is_empty() || self.cases.iter().any(fits)
     }
 
-    /// Plays a case on `sources`, its threads in the order of `seed`: the names of the variants that it
-    /// takes, and what was found.
+    /// Plays a case on `sources`, its threads in the order of `seed`, in the build that is its turn: the
+    /// names of the variants that it takes, and what was found.
     pub fn play(
         &self,
         kernel: &Kernel,
@@ -78,14 +92,17 @@ impl Setup {
         sources: &Arc<Sources>,
         seed: u64,
     ) -> (BTreeSet<String>, Result<(), String>) {
-        let device = Metal::new(self.info.clone(), sources, seed);
+        let device = Metal::new(self.info.clone(), sources, build(seed), seed);
         let make = |plan: Plan, page_size, pages| {
             let (cache, memory) = (Some(self.cache), None);
             let options = GpuOptions { cache, page_size, pages, memory, tuning: self.tuning };
             Ok(Box::new(GpuPlayer::new(plan, &device, &options)?) as Box<dyn Player>)
         };
         let result = check_case(make, kernel, case, self.precision);
-        let failure = |failure| format!("{}, {}: {failure}", kernel.name, case.name);
+        let failure = |failure| {
+            let (name, build) = (self.name, build(seed));
+            format!("{}, {}, {name}, {build:?}, seed {seed}: {failure}", kernel.name, case.name)
+        };
         (device.variants(), result.map(|_| ()).map_err(failure))
     }
 }
@@ -115,7 +132,7 @@ pub fn check(
     seeds: u64,
     done: impl Fn() + Sync,
 ) -> Vec<Found> {
-    let sources = BUILDS.map(|build| Arc::new(Sources::new(compiler.clone(), build)));
+    let sources = Arc::new(Sources::new(compiler.clone()));
     let setups = setups();
     let tasks: Vec<(usize, Case, &Setup)> = setups
         .iter()
@@ -134,10 +151,9 @@ pub fn check(
         let start = Instant::now();
         let mut variants = BTreeSet::new();
         let failure = (0..seeds).find_map(|seed| {
-            let turn = seed as usize % BUILDS.len();
-            let (taken, result) = setup.play(KERNELS[*at], case, &sources[turn], seed);
+            let (taken, result) = setup.play(KERNELS[*at], case, &sources, seed);
             variants.extend(taken);
-            result.err().map(|failure| format!("{failure} ({}, {:?}, seed {seed})", setup.name, BUILDS[turn]))
+            result.err()
         });
         let mut found = found[*at].lock().unwrap_or_else(PoisonError::into_inner);
         found.variants.append(&mut variants);

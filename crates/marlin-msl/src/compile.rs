@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::{Error, Kernel, signature, signature::Signature};
+use crate::{Error, Kernel, lines, signature::Signature, text};
 
 /// Before it, elementwise `fma` of vectors is missing.
 const OLDEST: u32 = 17;
@@ -20,13 +20,14 @@ const CANDIDATES: &[&str] = &["clang-19", "clang-20", "clang-21", "clang-18", "c
 const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
 
 /// What every build shares: literals are single (2.1), halves round after each operation, no call to a
-/// collective is moved to where fewer threads come by or loses its place to a jump, and no header of the
-/// machine is seen.
+/// collective is moved to where fewer threads come by or loses its place to a jump, loops may run for
+/// ever, and no header of the machine is seen.
 const FLAGS: &[&str] = &[
     "-x",
     "c++",
     "-std=c++20",
     "-O1",
+    "-gline-tables-only",
     "-Xclang",
     "-cl-single-precision-constant",
     "-Xclang",
@@ -37,13 +38,13 @@ const FLAGS: &[&str] = &[
     "-fno-exceptions",
     "-fno-rtti",
     "-fno-threadsafe-statics",
+    "-fno-finite-loops",
+    "-fstack-clash-protection",
     "-fstrict-flex-arrays=3",
     "-fvisibility=hidden",
     "-fPIC",
     "-nostdinc",
-    "-Wno-unknown-attributes",
-    "-Wno-user-defined-literals",
-    "-Wno-reserved-user-defined-literal",
+    "-w",
     "-shared",
     "-nostdlib",
 ];
@@ -60,6 +61,11 @@ pub enum Build {
     Checked,
     /// With `-ffast-math`, as Metal compiles by default: shows reliance on infinity, NaN and exact rounding.
     Fast,
+    /// With a record of who touched what: shows accesses that nothing orders, and reads of what nobody wrote,
+    /// whatever came of them. Slow, and one seed is enough.
+    Races,
+    /// Traps at the operation that makes an infinity or a NaN of numbers, where the machine can (x86-64).
+    Finite,
 }
 
 impl Build {
@@ -72,6 +78,15 @@ impl Build {
                 "-fsanitize-trap=all",
             ],
             Self::Fast => &["-ffast-math"],
+            Self::Finite => &["-ffp-exception-behavior=maytrap"],
+            Self::Races => &[
+                "-DMARLIN_RACES",
+                "-fsanitize=thread",
+                "-mllvm",
+                "-tsan-instrument-func-entry-exit=0",
+                "-mllvm",
+                "-tsan-instrument-atomics=0",
+            ],
         }
     }
 }
@@ -89,17 +104,24 @@ impl Compiler {
     /// Looks for clang: `MARLIN_CLANG` if it is set, else the usual names.
     pub fn find(cache: impl Into<PathBuf>) -> Result<Self, Error> {
         let named = env::var_os("MARLIN_CLANG").map(PathBuf::from);
-        let candidates = match named {
-            Some(named) => vec![named],
-            None => CANDIDATES.iter().map(PathBuf::from).collect(),
-        };
+        match named {
+            Some(named) => Self::among(&[named], cache.into()),
+            None => Self::among(&CANDIDATES.iter().map(PathBuf::from).collect::<Vec<_>>(), cache.into()),
+        }
+    }
+
+    fn among(candidates: &[PathBuf], cache: PathBuf) -> Result<Self, Error> {
         let mut looked_for = Vec::new();
         for program in candidates {
-            match version_of(&program) {
+            match version_of(program) {
                 Some((number, version)) if number >= OLDEST => {
-                    let cache = cache.into();
                     fs::create_dir_all(&cache).map_err(|source| Error::Io { path: cache.clone(), source })?;
-                    return Ok(Self { program, version, cache, headers: hash_of_headers()? });
+                    return Ok(Self {
+                        program: program.clone(),
+                        version,
+                        cache,
+                        headers: hash_of_headers()?,
+                    });
                 }
                 Some((number, _)) => looked_for.push(format!("{} ({number})", program.display())),
                 None => looked_for.push(format!("{} (absent)", program.display())),
@@ -109,11 +131,16 @@ impl Compiler {
     }
 
     /// Makes a kernel of a text, or takes it from the cache.
-    pub fn compile(&self, name: &str, text: &str, build: Build) -> Result<Kernel, Error> {
-        let signature = Signature::parse(name, text)?;
+    pub fn compile(&self, name: &str, source: &str, build: Build) -> Result<Kernel, Error> {
+        if let Some(line) = text::component_of_comparison(source) {
+            let message = format!("line {line}: a component of a comparison, expected one of a named vector");
+            return Err(Error::Compile { kernel: name.into(), message });
+        }
+        let signature = Signature::parse(name, source)?;
         let source = format!(
-            "#line 1 \"kernel.metal\"\n{}#line 1 \"trampoline\"\n{}",
-            signature::with_open_arrays(text),
+            "#line 1 \"{}\"\n{}#line 1 \"trampoline\"\n{}",
+            lines::TEXT,
+            text::with_open_arrays(source),
             signature.trampoline()
         );
         let mut hasher = DefaultHasher::new();
@@ -122,7 +149,7 @@ impl Compiler {
         if !object.exists() {
             self.build(name, &source, build, &object)?;
         }
-        Kernel::load(name, signature, &object)
+        Kernel::load(name, signature, build, &object)
     }
 
     /// Compiles beside the object's place and moves it there, so that nobody ever loads half a file.
@@ -184,4 +211,35 @@ fn hash_of_headers() -> Result<u64, Error> {
         fs::read(&path).map_err(|source| Error::Io { path, source })?.hash(&mut hasher);
     }
     Ok(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_it_looked_for() {
+        let names = ["no-such-clang", "neither-this"].map(PathBuf::from);
+        let said = Compiler::among(&names, PathBuf::new()).unwrap_err().to_string();
+        assert!(said.contains("looked for no-such-clang (absent), neither-this (absent)"), "{said}");
+    }
+
+    #[test]
+    fn a_text_is_compiled_once_and_no_half_file_stays() {
+        let cache = tempfile::tempdir().unwrap();
+        let compiler = Compiler::find(cache.path()).unwrap();
+        let text = "#include <metal_stdlib>\nkernel void main_(\n) {\n}\n";
+        let files = || fs::read_dir(cache.path()).unwrap().count();
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| compiler.compile("empty", text, Build::Fast).unwrap());
+            }
+        });
+        assert_eq!(files(), 1);
+        compiler.compile("empty", text, Build::Checked).unwrap();
+        compiler.compile("empty", text, Build::Checked).unwrap();
+        assert_eq!(files(), 2);
+        compiler.compile("broken", &text.replace("{", "{ x"), Build::Checked).err().unwrap();
+        assert_eq!(files(), 2);
+    }
 }

@@ -52,44 +52,42 @@ pub struct Source {
 
 type Entry = Arc<OnceLock<Result<Arc<Source>, String>>>;
 
-/// Kernels compiled in one way, each when it is first used; devices share them.
+/// Compiled kernels, each made when it is first used; devices share them.
 pub struct Sources {
     compiler: Compiler,
-    build: Build,
     /// Texts in the place of what is emitted: kernels broken on purpose.
     replaced: HashMap<Variant, String>,
-    entries: Mutex<HashMap<Variant, Entry>>,
+    entries: Mutex<HashMap<(Variant, Build), Entry>>,
 }
 
 impl Sources {
     /// Nothing compiled yet.
-    pub fn new(compiler: Compiler, build: Build) -> Sources {
-        Sources { compiler, build, replaced: HashMap::new(), entries: Mutex::default() }
+    pub fn new(compiler: Compiler) -> Sources {
+        Sources { compiler, replaced: HashMap::new(), entries: Mutex::default() }
     }
 
     /// The same kernels but for one, whose Metal source is `text`.
     pub fn with(&self, variant: Variant, text: String) -> Sources {
         let mut entries = lock(&self.entries).clone();
-        entries.remove(&variant);
+        entries.retain(|(known, _), _| *known != variant);
         Sources {
             compiler: self.compiler.clone(),
-            build: self.build,
             replaced: [(variant, text)].into(),
             entries: Mutex::new(entries),
         }
     }
 
-    fn get(&self, variant: &Variant) -> Result<Arc<Source>, String> {
-        let entry = lock(&self.entries).entry(variant.clone()).or_default().clone();
-        entry.get_or_init(|| self.compile(variant)).clone()
+    fn get(&self, variant: &Variant, build: Build) -> Result<Arc<Source>, String> {
+        let entry = lock(&self.entries).entry((variant.clone(), build)).or_default().clone();
+        entry.get_or_init(|| self.compile(variant, build)).clone()
     }
 
-    fn compile(&self, variant: &Variant) -> Result<Arc<Source>, String> {
+    fn compile(&self, variant: &Variant, build: Build) -> Result<Arc<Source>, String> {
         let mut metal = emit::metal(variant).map_err(|error| error.to_string())?;
         if let Some(text) = self.replaced.get(variant) {
             metal.text.clone_from(text);
         }
-        let kernel = self.compiler.compile(&variant.name(), &metal.text, self.build);
+        let kernel = self.compiler.compile(&variant.name(), &metal.text, build);
         Ok(Arc::new(Source { kernel: kernel.map_err(|error| error.to_string())?, metal }))
     }
 }
@@ -105,6 +103,7 @@ pub struct Buffer {
 pub struct Metal {
     info: GpuInfo,
     sources: Arc<Sources>,
+    build: Build,
     /// Of the order of threads; each dispatch has another.
     seed: AtomicU64,
     state: Mutex<State>,
@@ -128,9 +127,9 @@ impl fmt::Debug for Metal {
 
 impl Metal {
     /// A device that is what `info` says; the order of its threads follows from `seed`.
-    pub fn new(info: GpuInfo, sources: &Arc<Sources>, seed: u64) -> Arc<Metal> {
+    pub fn new(info: GpuInfo, sources: &Arc<Sources>, build: Build, seed: u64) -> Arc<Metal> {
         let (seed, state) = (AtomicU64::new(seed << 32), Mutex::default());
-        Arc::new(Metal { info, sources: sources.clone(), seed, state })
+        Arc::new(Metal { info, sources: sources.clone(), build, seed, state })
     }
 
     /// The names of the variants that were asked for.
@@ -207,7 +206,7 @@ impl Device for Metal {
     fn pipeline(&self, variant: &Variant) -> Result<Arc<Source>, Error> {
         self.info.supports(variant)?;
         lock(&self.state).variants.insert(variant.name());
-        self.sources.get(variant).map_err(|reason| self.error(reason))
+        self.sources.get(variant, self.build).map_err(|reason| self.error(reason))
     }
 
     fn group(&self, buffers: [&Buffer; BINDINGS]) -> [Buffer; BINDINGS] {

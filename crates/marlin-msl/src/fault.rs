@@ -60,6 +60,8 @@ pub struct Fault {
     pub threadgroup: Option<[u32; 3]>,
     /// The thread's index in its threadgroup, if it was one thread.
     pub thread: Option<u32>,
+    /// The line of the text, where it is known.
+    pub line: Option<u32>,
     /// What it is.
     pub kind: FaultKind,
 }
@@ -86,8 +88,35 @@ pub enum FaultKind {
     Undefined {
         /// What it is.
         what: String,
-        /// The line of the text, where it is known.
-        line: Option<u32>,
+    },
+    /// An operation makes an infinity or a NaN of numbers.
+    NotFinite {
+        /// How.
+        what: &'static str,
+    },
+    /// Two accesses, one of which writes, and nothing orders them.
+    Race {
+        /// The memory, as above.
+        of: String,
+        /// Where in it.
+        byte: i64,
+        /// What the thread does, as `writes`.
+        one: &'static str,
+        /// What another one did.
+        other: &'static str,
+        /// The other's threadgroup.
+        other_threadgroup: [u32; 3],
+        /// The other's index in it.
+        other_thread: u32,
+        /// The other's line of the text, where it is known.
+        other_line: Option<u32>,
+    },
+    /// A read of threadgroup memory that nobody has written.
+    Unwritten {
+        /// The variable.
+        of: String,
+        /// Where in it.
+        byte: i64,
     },
     /// Threads that must meet do not.
     Divergence {
@@ -122,6 +151,9 @@ pub enum FaultKind {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.kernel)?;
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
         if let Some([x, y, z]) = self.threadgroup {
             write!(f, ", threadgroup ({x}, {y}, {z})")?;
         }
@@ -141,12 +173,18 @@ impl fmt::Display for FaultKind {
             Self::WildAccess { address } => {
                 write!(f, "access at {address:#x}, expected one in a buffer or threadgroup memory")
             }
-            Self::Undefined { what, line: Some(line) } => {
-                write!(f, "line {line}: {what}, which is undefined")
-            }
-            Self::Undefined { what, line: None } => write!(f, "{what}, which is undefined"),
+            Self::Undefined { what } => write!(f, "{what}, which is undefined"),
             Self::Divergence { one, other, other_thread } => {
                 write!(f, "{one}, expected all threads there; thread {other_thread} {other}")
+            }
+            Self::NotFinite { what } => write!(f, "{what}, expected finite numbers everywhere"),
+            Self::Race { of, byte, one, other, other_threadgroup: [x, y, z], other_thread, other_line } => {
+                let line = other_line.map(|line| format!(" in line {line}")).unwrap_or_default();
+                write!(f, "{one} byte {byte} of {of}, which thread {other_thread} of threadgroup ")?;
+                write!(f, "({x}, {y}, {z}) {other}{line} with nothing to order them")
+            }
+            Self::Unwritten { of, byte } => {
+                write!(f, "reads byte {byte} of {of}, expected one that was written")
             }
             Self::Limit { what, found, most } => write!(f, "{found} {what}, expected at most {most}"),
             Self::Unbound { buffer } => write!(f, "{buffer} is not bound"),

@@ -15,10 +15,12 @@ use rand::{RngExt, SeedableRng, rngs::ChaCha8Rng, seq::SliceRandom};
 use crate::{
     Fault, FaultKind, Launch, Memory,
     abi::{Invocation, Meeting},
-    kernel::Entry,
+    kernel::Code,
     machine,
-    threads::{State, Stop, Thread},
-    trap::{self, Trap},
+    races::Races,
+    threads::{self, State, Thread},
+    trap,
+    trouble::Trouble,
     watchdog::Watch,
 };
 
@@ -30,41 +32,65 @@ const POISON: [u32; 4] = [0x7fa0_7da0, 0x7b40_7b40, 0xffa0_fda0, 0xfb40_fb40];
 pub struct Grid<'a> {
     /// The kernel's name.
     pub kernel: &'a str,
-    /// Runs one thread.
-    pub entry: Entry,
+    /// Its machine code.
+    pub code: &'a Code,
     /// What was asked for.
     pub launch: &'a Launch<'a>,
     /// Addresses by slot.
     pub table: Vec<*mut c_void>,
     /// What the kernel was given, by name.
     pub buffers: Vec<(String, &'a Memory)>,
+    /// Whether to trap where an infinity or a NaN is made.
+    pub finite: bool,
+    /// Whether to record accesses of threadgroup memory and of these buffers.
+    pub recorded: Option<Vec<usize>>,
     /// Variables of the threadgroup, by name.
     pub shared: Vec<(String, Memory)>,
 }
-
-/// What happened in one threadgroup, and to which thread.
-type Trouble = (Option<u32>, FaultKind);
 
 impl Grid<'_> {
     /// Runs all threadgroups.
     pub fn run(mut self) -> Result<(), Box<Fault>> {
         trap::install();
+        threads::record(self.recorded.as_ref().map(|which| {
+            let buffers = which.iter().map(|at| (&self.buffers[*at].0, self.buffers[*at].1));
+            Races::new(self.shared.iter().map(|(name, memory)| (name, memory)), buffers)
+        }));
+        machine::trap_at_infinities(self.finite);
+        let result = self.run_threadgroups();
+        machine::trap_at_infinities(false);
+        threads::record(None);
+        result
+    }
+
+    fn run_threadgroups(&mut self) -> Result<(), Box<Fault>> {
         let watch = Watch::new(self.launch.patience);
-        let [width, height, depth] = self.launch.grid;
-        let mut order: Vec<u64> = (0..u64::from(width) * u64::from(height) * u64::from(depth)).collect();
+        let mut order: Vec<u64> = (0..self.launch.grid.iter().map(|n| u64::from(*n)).product()).collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(self.launch.seed));
         for at in order {
-            let row = at / u64::from(width);
-            let position = [at % u64::from(width), row % u64::from(height), row / u64::from(height)];
-            let position = position.map(|n| n as u32);
+            let position = self.position(at);
             let mut rng = ChaCha8Rng::seed_from_u64(self.launch.seed);
             rng.set_stream(at + 1);
             watch.again(self.launch.patience);
-            self.run_threadgroup(position, &mut rng).map_err(|(thread, kind)| {
-                Box::new(Fault { kernel: self.kernel.into(), threadgroup: Some(position), thread, kind })
+            threads::with_races(|races| races.begin(at as u32, self.simdgroups()));
+            self.run_threadgroup(position, &mut rng).map_err(|trouble| {
+                let Trouble { thread, line, kind } = trouble;
+                Box::new(Fault {
+                    kernel: self.kernel.into(),
+                    threadgroup: Some(position),
+                    thread,
+                    line,
+                    kind,
+                })
             })?;
         }
         Ok(())
+    }
+
+    /// Where the threadgroup of a number is.
+    pub fn position(&self, number: u64) -> [u32; 3] {
+        let [width, height, _] = self.launch.grid.map(u64::from);
+        [number % width, number / width % height, number / width / height].map(|n| n as u32)
     }
 
     fn run_threadgroup(&mut self, position: [u32; 3], rng: &mut ChaCha8Rng) -> Result<(), Trouble> {
@@ -79,9 +105,8 @@ impl Grid<'_> {
         loop {
             let ready: Vec<usize> = (0..simdgroups.len()).filter(|at| is_ready(simdgroups[*at])).collect();
             if ready.is_empty() {
-                if !release(&mut simdgroups)? {
-                    return Ok(());
-                }
+                let Some(flags) = release(&mut simdgroups)? else { return Ok(()) };
+                threads::with_races(|races| races.barrier(flags));
                 continue;
             }
             let stays = current.filter(|at| ready.contains(at) && rng.random_range(0..4) < runs_ahead);
@@ -89,6 +114,10 @@ impl Grid<'_> {
             current = Some(at);
             self.run_simdgroup(simdgroups[at], rng)?;
         }
+    }
+
+    fn simdgroups(&self) -> u32 {
+        self.launch.threads.iter().product::<u32>().div_ceil(self.launch.simdgroup)
     }
 
     fn threads(&self, [x, y, z]: [u32; 3], shared: &[*mut c_void]) -> Vec<Thread> {
@@ -106,7 +135,7 @@ impl Grid<'_> {
                 index_in_threadgroup: index,
                 simdgroup_index: index / simdgroup,
                 lane: index % simdgroup,
-                simdgroups: count.div_ceil(simdgroup),
+                simdgroups: self.simdgroups(),
                 simdgroup_size: simdgroup,
                 buffers: self.table.as_ptr(),
                 shared: shared.as_ptr(),
@@ -123,8 +152,7 @@ impl Grid<'_> {
         order.shuffle(rng);
         for at in order {
             let lane = &mut lanes[at];
-            let index = lane.invocation.index_in_threadgroup;
-            lane.resume(self.entry).map_err(|stop| (Some(index), self.explain(stop)))?;
+            lane.resume(self.code.entry).map_err(|stop| self.explain(lane, stop))?;
         }
         let mut records = vec![ptr::null_mut(); self.launch.simdgroup as usize];
         let Some(meeting) = agree(lanes.iter(), |_| false)? else { return Ok(()) };
@@ -137,45 +165,30 @@ impl Grid<'_> {
                 *record = unsafe { (*own).record };
             }
         }
+        let simdgroup = lanes[0].invocation.simdgroup_index as usize;
+        threads::with_races(|races| races.simdgroup_barrier(simdgroup, meeting.flags));
         if let Some(complete) = meeting.complete {
+            // On this stack a signal would find no thread of the kernel.
+            machine::trap_at_infinities(false);
             // SAFETY: the records are of the type that the function takes: all lanes are at one call.
             let wrong = unsafe { complete(records.as_ptr(), records.len() as u32) };
+            if self.finite {
+                let met = machine::met_infinities();
+                machine::trap_at_infinities(true);
+                if met {
+                    let kind = FaultKind::NotFinite { what: "an operation of the simdgroup" };
+                    return Err(Trouble { thread: None, line: Some(meeting.line), kind });
+                }
+            }
             if !wrong.is_null() {
                 // SAFETY: the text is a literal of the kernel's library.
                 let wrong = unsafe { CStr::from_ptr(wrong) }.to_string_lossy();
-                let what = format!("{}: {wrong}", name(meeting));
-                return Err((None, FaultKind::Undefined { what, line: Some(meeting.line) }));
+                let kind = FaultKind::Undefined { what: format!("{}: {wrong}", name(meeting)) };
+                return Err(Trouble { thread: None, line: Some(meeting.line), kind });
             }
         }
         go_on(lanes);
         Ok(())
-    }
-
-    fn explain(&self, stop: Stop) -> FaultKind {
-        match stop {
-            Stop::Undefined { what, line } => FaultKind::Undefined { what, line: Some(line) },
-            Stop::Trap(Trap::Division) => {
-                FaultKind::Undefined { what: "integer division overflows or is by zero".into(), line: None }
-            }
-            Stop::Trap(Trap::Compiler { kind }) => {
-                FaultKind::Undefined { what: machine::trap_name(kind), line: None }
-            }
-            Stop::Trap(Trap::TooLong) => {
-                FaultKind::NeverEnds { after: format!("{:?}", self.launch.patience) }
-            }
-            Stop::Trap(Trap::Access { address }) => {
-                let shared = self.shared.iter().map(|(name, memory)| (name, memory));
-                let buffers = self.buffers.iter().map(|(name, memory)| (name, *memory));
-                match shared.chain(buffers).find(|(_, memory)| memory.reach().contains(&address)) {
-                    Some((of, memory)) => FaultKind::OutOfBounds {
-                        of: of.clone(),
-                        byte: address as i64 - memory.address() as i64,
-                        len: memory.len(),
-                    },
-                    None => FaultKind::WildAccess { address },
-                }
-            }
-        }
     }
 }
 
@@ -191,14 +204,12 @@ fn go_on<'a>(threads: impl IntoIterator<Item = &'a mut Thread>) {
     }
 }
 
-/// Opens the barrier at which all threads wait; false where all have returned.
-fn release(simdgroups: &mut [&mut [Thread]]) -> Result<bool, Trouble> {
+/// Opens the barrier at which all threads wait and gives its flags; nothing where all have returned.
+fn release(simdgroups: &mut [&mut [Thread]]) -> Result<Option<u32>, Trouble> {
     let threads = simdgroups.iter().flat_map(|lanes| lanes.iter());
-    if agree(threads, |meeting| meeting.of_simdgroup == 0)?.is_none() {
-        return Ok(false);
-    }
+    let flags = agree(threads, |meeting| meeting.of_simdgroup == 0)?.map(|meeting| meeting.flags);
     go_on(simdgroups.iter_mut().flat_map(|lanes| lanes.iter_mut()));
-    Ok(true)
+    Ok(flags)
 }
 
 /// The one meeting that all threads wait for, if any waits; those that have returned are missed where
@@ -227,7 +238,8 @@ fn agree<'a>(
             other,
             other_thread: thread.invocation.index_in_threadgroup,
         };
-        return Err((Some(first.invocation.index_in_threadgroup), kind));
+        let thread = Some(first.invocation.index_in_threadgroup);
+        return Err(Trouble { thread, line: Some(one.line), kind });
     }
     Ok(Some(one))
 }

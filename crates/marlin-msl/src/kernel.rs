@@ -1,11 +1,16 @@
 //! A compiled kernel, and what it takes to run one.
 
-use std::{ffi::c_void, path::Path, sync::Arc, time::Duration};
+use std::{
+    ffi::c_void,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use libloading::Library;
 
 use crate::{
-    Error, Fault, FaultKind, Memory,
+    Build, Error, Fault, FaultKind, Memory,
     abi::{Exports, Invocation},
     grid::Grid,
     signature::Signature,
@@ -28,11 +33,25 @@ pub struct Kernel(Arc<Loaded>);
 struct Loaded {
     name: String,
     signature: Signature,
-    exports: &'static Exports,
+    build: Build,
+    code: Code,
     shared: Vec<(usize, usize)>,
-    /// Keeps `exports` where it is.
+    /// Keeps the code where it is.
     _library: Library,
 }
+
+/// The machine code of a kernel.
+pub(crate) struct Code {
+    /// Runs one thread.
+    pub entry: Entry,
+    /// The file it was loaded from.
+    pub object: PathBuf,
+    /// An address of its own.
+    pub anchor: *const c_void,
+}
+
+/// The function that runs one thread.
+pub(crate) type Entry = unsafe extern "C" fn(*const Invocation);
 
 // SAFETY: the exports are constants of the library, and what its code remembers between calls is the table of
 // callbacks alone, written once before any call.
@@ -65,7 +84,7 @@ impl<'a> Launch<'a> {
 }
 
 impl Kernel {
-    pub(crate) fn load(name: &str, signature: Signature, object: &Path) -> Result<Self, Error> {
+    pub(crate) fn load(name: &str, signature: Signature, build: Build, object: &Path) -> Result<Self, Error> {
         let fail = |source| Error::Load { kernel: name.into(), source };
         // SAFETY: the object was made by this crate's compiler; loading it runs no code of its own.
         let library = unsafe { Library::new(object) }.map_err(fail)?;
@@ -82,8 +101,9 @@ impl Kernel {
             .collect();
         // SAFETY: the table is a constant of this program.
         unsafe { (exports.attach)(&threads::HOST) };
-        let name = name.to_owned();
-        Ok(Self(Arc::new(Loaded { name, signature, exports, shared, _library: library })))
+        let anchor = (&raw const *exports).cast();
+        let code = Code { entry: exports.run, object: object.into(), anchor };
+        Ok(Self(Arc::new(Loaded { name: name.into(), signature, build, code, shared, _library: library })))
     }
 
     /// Its name, as given.
@@ -102,9 +122,13 @@ impl Kernel {
     }
 
     /// Runs all threads of all threadgroups.
+    ///
+    /// # Panics
+    /// Where a buffer is bound past the end of its memory.
     pub fn run(&self, launch: &Launch) -> Result<(), Box<Fault>> {
-        let fault =
-            |kind| Box::new(Fault { kernel: self.0.name.clone(), threadgroup: None, thread: None, kind });
+        let fault = |kind| {
+            Box::new(Fault { kernel: self.0.name.clone(), threadgroup: None, thread: None, line: None, kind })
+        };
         self.check_limits(launch).map_err(fault)?;
         let shared = self.0.signature.shared().zip(&self.0.shared).map(|(name, (size, alignment))| {
             Memory::aligned(*size, *alignment).map(|memory| (format!("threadgroup {name}"), memory))
@@ -122,7 +146,23 @@ impl Kernel {
             table[slot as usize] = memory.address().cast::<u8>().wrapping_add(*offset).cast();
             buffers.push((named, *memory));
         }
-        Grid { kernel: &self.0.name, entry: self.0.exports.run, launch, table, buffers, shared }.run()
+        let recorded = (self.0.build == Build::Races).then(|| self.written(&buffers));
+        let finite = self.0.build == Build::Finite;
+        Grid { kernel: &self.0.name, code: &self.0.code, launch, table, buffers, finite, recorded, shared }
+            .run()
+    }
+
+    /// Which buffers the kernel may write, each memory once: nobody else's accesses can race.
+    fn written(&self, buffers: &[(String, &Memory)]) -> Vec<usize> {
+        let mut seen = Vec::new();
+        let mut which = Vec::new();
+        for (at, (writable, (_, memory))) in self.0.signature.writable().zip(buffers).enumerate() {
+            if writable && !seen.contains(&memory.address()) {
+                seen.push(memory.address());
+                which.push(at);
+            }
+        }
+        which
     }
 
     fn check_limits(&self, launch: &Launch) -> Result<(), FaultKind> {
@@ -144,6 +184,3 @@ impl Kernel {
         Ok(())
     }
 }
-
-/// The function that runs one thread.
-pub(crate) type Entry = unsafe extern "C" fn(*const Invocation);

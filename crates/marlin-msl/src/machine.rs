@@ -1,7 +1,11 @@
 //! What differs between instruction sets: registers in a signal's context, and the traps of compilers.
 
+use std::ffi::c_int;
+
 use corosensei::trap::TrapHandlerRegs;
 use libc::ucontext_t;
+
+use crate::FaultKind;
 
 #[cfg(target_arch = "x86_64")]
 mod registers {
@@ -21,6 +25,7 @@ mod registers {
         // SAFETY: the caller's promise.
         let bytes = unsafe { std::slice::from_raw_parts(pc as *const u8, 5) };
         match bytes {
+            [0x67, 0x0f, 0xb9, 0x00, _] => Some(0),
             [0x67, 0x0f, 0xb9, 0x40, kind] => Some(*kind),
             _ => None,
         }
@@ -33,6 +38,46 @@ mod registers {
         for (place, value) in places.into_iter().zip([rip, rsp, rbp, rdi, rsi]) {
             context.uc_mcontext.gregs[place as usize] = value as i64;
         }
+    }
+}
+
+/// Which floating-point operations trap.
+#[cfg(target_arch = "x86_64")]
+mod exceptions {
+    use std::arch::asm;
+
+    /// Flags of MXCSR: invalid, division by zero, overflow; each has its mask seven bits above.
+    const FLAGS: u32 = 0b1101;
+    const MASKS: u32 = FLAGS << 7;
+
+    /// Lets operations that make an infinity or a NaN of numbers trap, or not, and forgets those that were.
+    pub fn trap_at_infinities(now: bool) {
+        let set = if now { status() & !MASKS } else { status() | MASKS } & !FLAGS;
+        // SAFETY: these bits may have any value; nothing but a running kernel computes while they are set.
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &set, options(nostack, readonly)) };
+    }
+
+    /// Whether an operation made an infinity or a NaN since they were last forgotten.
+    pub fn met_infinities() -> bool {
+        status() & FLAGS != 0
+    }
+
+    fn status() -> u32 {
+        let mut status = 0u32;
+        // SAFETY: writes the register to this variable.
+        unsafe { asm!("stmxcsr [{}]", in(reg) &mut status, options(nostack)) };
+        status
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod exceptions {
+    /// This machine has no such traps.
+    pub fn trap_at_infinities(_: bool) {}
+
+    /// So nobody knows.
+    pub fn met_infinities() -> bool {
+        false
     }
 }
 
@@ -67,7 +112,24 @@ mod registers {
     }
 }
 
+pub use exceptions::{met_infinities, trap_at_infinities};
 pub use registers::{go_on, place, trap_kind};
+
+/// Codes of the signal for arithmetic.
+const DIVIDES_BY_ZERO: c_int = 3;
+const OVERFLOWS: c_int = 4;
+const IS_INVALID: c_int = 7;
+
+/// What a signal for arithmetic means.
+pub fn arithmetic(code: c_int) -> FaultKind {
+    let what = match code {
+        DIVIDES_BY_ZERO => "a division by zero",
+        OVERFLOWS => "an overflow",
+        IS_INVALID => "an operation without a result",
+        _ => return FaultKind::Undefined { what: "integer division overflows or is by zero".into() },
+    };
+    FaultKind::NotFinite { what }
+}
 
 /// Names of clang's `SanitizerHandler`s, by number.
 const KINDS: &[(u8, &str)] = &[

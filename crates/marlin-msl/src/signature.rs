@@ -1,7 +1,6 @@
 //! What a kernel asks for, read from its text, and the trampoline that hands it over.
 //!
-//! naga writes one argument a line; the text itself is compiled as it stands, but for one construct
-//! ([`with_open_arrays`]).
+//! naga writes one argument a line.
 
 use std::fmt::Write;
 
@@ -99,6 +98,16 @@ impl Signature {
         })
     }
 
+    /// Whether each buffer may be written.
+    pub fn writable(&self) -> impl Iterator<Item = bool> {
+        self.arguments.iter().filter_map(|argument| match argument {
+            Argument::Buffer { of, .. } => {
+                Some(!of.split(' ').any(|word| matches!(word, "const" | "constant")))
+            }
+            _ => None,
+        })
+    }
+
     /// Names of the threadgroup's variables.
     pub fn shared(&self) -> impl Iterator<Item = &str> {
         self.arguments.iter().filter_map(|argument| match argument {
@@ -165,17 +174,4 @@ fn argument(line: &str) -> Option<Argument> {
         }
         (None, None) => None,
     }
-}
-
-/// The text with arrays of unknown length where it says so in naga's way.
-///
-/// `typedef T name[1];` is how naga writes an array whose length only the bound buffer knows (fixed
-/// arrays stand in structs). Left as it is, every index but 0 would be undefined behaviour to the
-/// compiler and its checks.
-pub fn with_open_arrays(text: &str) -> String {
-    let open = |line: &str| match line.strip_suffix("[1];") {
-        Some(head) if head.starts_with("typedef ") => format!("{head}[];\n"),
-        _ => format!("{line}\n"),
-    };
-    text.lines().map(open).collect()
 }

@@ -2,23 +2,22 @@
 
 use std::{
     cell::{Cell, RefCell},
-    ffi::{CStr, c_char, c_uint},
+    ffi::{CStr, c_char, c_uint, c_ulong, c_void},
     ptr,
 };
 
-use corosensei::{Coroutine, CoroutineResult, Yielder, stack::DefaultStack};
+use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use crate::{
     abi::{Host, Invocation, Meeting},
     kernel::Entry,
-    trap::{self, Exit, Trap},
+    races::{Finding, Place, Races, Who},
+    stack::ThreadStack,
+    trap::{self, Exit, Trapped},
 };
 
-/// Stack of a thread. Registers of a GPU hold at most a few hundred bytes of a thread's variables.
-const STACK: usize = 256 * 1024;
-
 /// The callbacks of every kernel.
-pub static HOST: Host = Host { meet, undefined };
+pub static HOST: Host = Host { meet, undefined, access };
 
 /// Where a thread is.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +34,9 @@ pub enum State {
 #[derive(Debug)]
 pub enum Stop {
     /// A signal.
-    Trap(Trap),
+    Trap(Box<Trapped>),
+    /// An access that another one is not ordered with.
+    Found(Box<(Place, Finding)>),
     /// The library calls something undefined.
     Undefined {
         /// What.
@@ -49,6 +50,7 @@ pub enum Stop {
 enum Word {
     Meets(*const Meeting),
     Undefined(*const c_char, c_uint),
+    Found(Box<(Place, Finding)>),
 }
 
 /// One thread. It must stay where it is while it runs.
@@ -57,45 +59,57 @@ pub struct Thread {
     pub invocation: Invocation,
     /// Where it is.
     pub state: State,
-    coroutine: Option<Coroutine<(), Word, Exit, DefaultStack>>,
+    /// The line of the text where it last waited.
+    pub last_line: u32,
+    coroutine: Option<Coroutine<(), Word, Exit, ThreadStack>>,
 }
 
 thread_local! {
+    static WHO: Cell<Option<Who>> = const { Cell::new(None) };
+    static RACES: RefCell<Option<Races>> = const { RefCell::new(None) };
     static YIELDER: Cell<*const Yielder<(), Word>> = const { Cell::new(ptr::null()) };
-    static STACKS: RefCell<Vec<DefaultStack>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Thread {
     /// A thread that has not begun.
     pub fn new(invocation: Invocation) -> Self {
-        Self { invocation, state: State::Ready, coroutine: None }
+        Self { invocation, state: State::Ready, last_line: 0, coroutine: None }
     }
 
     /// Lets it run until it waits for others or returns.
     pub fn resume(&mut self, entry: Entry) -> Result<(), Stop> {
         let invocation = &raw const self.invocation;
         let coroutine = self.coroutine.get_or_insert_with(|| {
-            Coroutine::with_stack(stack(), move |yielder, ()| {
+            Coroutine::with_stack(ThreadStack::take(), move |yielder, ()| {
                 YIELDER.set(yielder);
                 trap::set_in_kernel(true);
                 // SAFETY: the trampoline takes an invocation, which outlives this coroutine.
                 unsafe { entry(invocation) };
                 trap::set_in_kernel(false);
-                Ok(())
+                None
             })
         });
-        match trap::catching(coroutine.trap_handler(), || coroutine.resume(())) {
-            CoroutineResult::Yield(Word::Meets(meeting)) => self.state = State::Waits(meeting),
+        let Invocation { index_in_threadgroup: thread, simdgroup_index: simdgroup, .. } = self.invocation;
+        WHO.set(Some(Who { thread, simdgroup, last_line: self.last_line }));
+        let word = trap::catching(coroutine.trap_handler(), || coroutine.resume(()));
+        WHO.set(None);
+        match word {
+            CoroutineResult::Yield(Word::Meets(meeting)) => {
+                self.state = State::Waits(meeting);
+                // SAFETY: the meeting lies on the stack of the thread, which waits.
+                self.last_line = unsafe { (*meeting).line };
+            }
             CoroutineResult::Yield(Word::Undefined(what, line)) => {
                 // SAFETY: the text is a literal of the kernel's library.
                 let what = unsafe { CStr::from_ptr(what) }.to_string_lossy().into_owned();
                 return Err(Stop::Undefined { what, line });
             }
-            CoroutineResult::Return(Ok(())) => {
+            CoroutineResult::Yield(Word::Found(found)) => return Err(Stop::Found(found)),
+            CoroutineResult::Return(None) => {
                 self.state = State::Done;
                 self.retire();
             }
-            CoroutineResult::Return(Err(trap)) => return Err(Stop::Trap(trap)),
+            CoroutineResult::Return(Some(trapped)) => return Err(Stop::Trap(Box::new(trapped))),
         }
         Ok(())
     }
@@ -105,7 +119,7 @@ impl Thread {
         if let Some(mut coroutine) = self.coroutine.take() {
             // SAFETY: what lies on the stack is a kernel's frames, which own nothing.
             unsafe { coroutine.force_reset() };
-            STACKS.with_borrow_mut(|stacks| stacks.push(coroutine.into_stack()));
+            coroutine.into_stack().keep();
         }
     }
 }
@@ -116,18 +130,32 @@ impl Drop for Thread {
     }
 }
 
-fn stack() -> DefaultStack {
-    STACKS
-        .with_borrow_mut(Vec::pop)
-        .unwrap_or_else(|| DefaultStack::new(STACK).expect("address space for the stack of a thread"))
-}
-
 unsafe extern "C" fn meet(meeting: *const Meeting) {
     pause(Word::Meets(meeting));
 }
 
 unsafe extern "C" fn undefined(what: *const c_char, line: c_uint) {
     pause(Word::Undefined(what, line));
+}
+
+unsafe extern "C" fn access(at: *const c_void, bytes: c_ulong, kind: c_uint, site: *const c_void) {
+    let Some(who) = WHO.get() else { return };
+    trap::set_in_kernel(false);
+    let found = with_races(|races| races.note(who, at as usize, bytes as usize, kind, site as usize));
+    if let Some(found) = found.flatten() {
+        pause(Word::Found(Box::new(found)));
+    }
+    trap::set_in_kernel(true);
+}
+
+/// Gives accesses of this host thread's kernels to a record, or to none.
+pub fn record(races: Option<Races>) {
+    RACES.set(races);
+}
+
+/// Calls `f` with the record, where there is one.
+pub fn with_races<T>(f: impl FnOnce(&mut Races) -> T) -> Option<T> {
+    RACES.with_borrow_mut(|races| races.as_mut().map(f))
 }
 
 /// Back to the scheduler, until it resumes this thread.

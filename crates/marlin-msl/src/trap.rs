@@ -25,14 +25,34 @@ pub enum Trap {
         /// The sanitizer's number of it.
         kind: Option<u8>,
     },
-    /// It divided by zero in the machine's sense.
-    Division,
+    /// Its arithmetic has no result: the signal's code says why.
+    Arithmetic {
+        /// `FPE_INTDIV` and its like.
+        code: c_int,
+    },
     /// It ran for too long.
     TooLong,
 }
 
-/// How a thread ends.
-pub type Exit = Result<(), Trap>;
+/// Words of the stack that are kept, to find who called a function of the system's libraries.
+const KEPT: usize = 32;
+
+/// No guard of a stack is larger.
+const GUARD: usize = 64 * 1024;
+
+/// A trap and where it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Trapped {
+    /// Why.
+    pub trap: Trap,
+    /// The instruction.
+    pub pc: usize,
+    /// What lay on top of the stack, return addresses among it.
+    pub stack: [usize; KEPT],
+}
+
+/// How a thread ends: by a signal, or well.
+pub type Exit = Option<Trapped>;
 
 /// The signal that the watchdog sends: ignored by default, so a late one does no harm.
 pub const KNOCK: c_int = libc::SIGURG;
@@ -93,15 +113,24 @@ unsafe extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, contex
         // Only kernel code holds nothing that must be put back; elsewhere the watchdog knocks again.
         KNOCK if !IN_KERNEL.get() => return,
         KNOCK => Trap::TooLong,
-        libc::SIGFPE => Trap::Division,
+        // SAFETY: for this signal as for all, the record holds a code.
+        libc::SIGFPE => Trap::Arithmetic { code: unsafe { (*info).si_code } },
         // SAFETY: the instruction at the interrupted place can be read: it was just executed.
         libc::SIGILL | libc::SIGTRAP => Trap::Compiler { kind: unsafe { machine::trap_kind(pc) } },
         // SAFETY: for these signals the record holds an address.
         _ => Trap::Access { address: unsafe { (*info).si_addr() } as usize },
     };
+    let mut stack = [0; KEPT];
+    for (at, word) in stack.iter_mut().enumerate() {
+        let address = sp + at * size_of::<usize>();
+        if handler.stack_ptr_in_bounds(address) && handler.stack_ptr_in_bounds(address - GUARD) {
+            // SAFETY: the address is on the interrupted stack and above its guard.
+            *word = unsafe { (address as *const usize).read() };
+        }
+    }
     // SAFETY: the interrupted stack is this coroutine's, as was asked above; what it ran is a kernel,
     // whose frames own nothing, and its registers are replaced before it goes on.
-    let regs = unsafe { handler.setup_trap_handler(move || Err(trap)) };
+    let regs = unsafe { handler.setup_trap_handler(move || Some(Trapped { trap, pc, stack })) };
     machine::go_on(context, &regs);
 }
 

@@ -57,13 +57,13 @@ fn the_metal_sources_write_what_the_cpu_writes() {
     let expected = write(Box::new(CpuPlayer::new(plan(), &options).unwrap()), &prompt);
     assert_eq!(expected.len(), TOKENS);
     let compiler = Compiler::find(Path::new(env!("CARGO_TARGET_TMPDIR")).join("msl")).unwrap();
-    let sources = Arc::new(Sources::new(compiler, Build::Checked));
+    let sources = Arc::new(Sources::new(compiler));
     let ways = [
         ("f32", GpuInfo { matrices: None, ..m_series() }, marlin_gpu::CacheType::F32),
         ("f16 operands", m_series(), marlin_gpu::CacheType::F16),
     ];
     for (name, info, cache) in ways {
-        let device = Metal::new(info, &sources, 1);
+        let device = Metal::new(info, &sources, Build::Checked, 1);
         let options = GpuOptions { cache: Some(cache), pages: PAGES, ..GpuOptions::default() };
         let player = GpuPlayer::new(plan(), &device, &options).unwrap();
         println!("{}", player.describe());

@@ -5,9 +5,10 @@
 @group(0) @binding(7) var<storage, read_write> scratch: array<f32>;
 
 const ROUNDS: u32 = 1024u;
+const SIZE: u32 = TILE * TILE;
 
-var<workgroup> halves: array<f16, TILE * TILE>;
-var<workgroup> outs: array<f32, 4u * TILE * TILE>;
+var<workgroup> halves: array<f16, SIZE>;
+var<workgroup> outs: array<f32, 32u * SIZE>;
 
 @compute @workgroup_size(128)
 fn main(
@@ -15,7 +16,7 @@ fn main(
     @builtin(local_invocation_index) local: u32,
     @builtin(subgroup_id) subgroup: u32,
 ) {
-    for (var i = local; i < TILE * TILE; i += 128u) {
+    for (var i = local; i < SIZE; i += 128u) {
         halves[i] = f16(f32(i % 7u) * 0.03125);
     }
     workgroupBarrier();
@@ -35,15 +36,22 @@ fn main(
         c6 = coopMultiplyAdd(a, b, c6);
         c7 = coopMultiplyAdd(a, b, c7);
     }
-    let c01 = c0 + c1;
-    let c23 = c2 + c3;
-    let c45 = c4 + c5;
-    let c67 = c6 + c7;
-    let half0 = c01 + c23;
-    let half1 = c45 + c67;
-    let all = half0 + half1;
-    let at = subgroup * TILE * TILE;
-    coopStoreT(all, &outs[at], stride);
+    // Metal has no sum of two matrices: all are stored, and added there.
+    let at = subgroup * 8u * SIZE;
+    let at1 = at + SIZE; let at2 = at + 2u * SIZE; let at3 = at + 3u * SIZE; let at4 = at + 4u * SIZE;
+    let at5 = at + 5u * SIZE; let at6 = at + 6u * SIZE; let at7 = at + 7u * SIZE;
+    coopStoreT(c0, &outs[at], stride);
+    coopStoreT(c1, &outs[at1], stride);
+    coopStoreT(c2, &outs[at2], stride);
+    coopStoreT(c3, &outs[at3], stride);
+    coopStoreT(c4, &outs[at4], stride);
+    coopStoreT(c5, &outs[at5], stride);
+    coopStoreT(c6, &outs[at6], stride);
+    coopStoreT(c7, &outs[at7], stride);
     workgroupBarrier();
-    scratch[group.x * 128u + local] = outs[local % (4u * TILE * TILE)];
+    var sum = 0.0;
+    for (var i = local; i < 32u * SIZE; i += 128u) {
+        sum += outs[i];
+    }
+    scratch[group.x * 128u + local] = sum;
 }

@@ -2,6 +2,7 @@
 #ifndef MARLIN_ATOMIC_H
 #define MARLIN_ATOMIC_H
 
+#include "races.h"
 #include "vector.h"
 
 namespace metal {
@@ -19,16 +20,19 @@ typedef atomic<float> atomic_float;
 
 template <typename T>
 inline void atomic_store_explicit(volatile atomic<T>* at, T value, memory_order) {
+    marlin::touches_atomically(&at->value, sizeof(T), marlin::writes);
     __atomic_store(&at->value, &value, __ATOMIC_RELAXED);
 }
 template <typename T>
 inline T atomic_load_explicit(const volatile atomic<T>* at, memory_order) {
+    marlin::touches_atomically(&at->value, sizeof(T), 0);
     T out;
     __atomic_load(&at->value, &out, __ATOMIC_RELAXED);
     return out;
 }
 template <typename T>
 inline T atomic_exchange_explicit(volatile atomic<T>* at, T value, memory_order) {
+    marlin::touches_atomically(&at->value, sizeof(T), marlin::writes);
     T out;
     __atomic_exchange(&at->value, &value, &out, __ATOMIC_RELAXED);
     return out;
@@ -36,12 +40,14 @@ inline T atomic_exchange_explicit(volatile atomic<T>* at, T value, memory_order)
 template <typename T>
 inline bool atomic_compare_exchange_weak_explicit(
     volatile atomic<T>* at, T* expected, T value, memory_order, memory_order) {
+    marlin::touches_atomically(&at->value, sizeof(T), marlin::writes);
     return __atomic_compare_exchange(&at->value, expected, &value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
 #define MARLIN_ATOMIC(name)                                                                                        \
     template <typename T>                                                                                          \
     inline T atomic_##name##_explicit(volatile atomic<T>* at, T value, memory_order) {                             \
+        marlin::touches_atomically(&at->value, sizeof(T), marlin::writes);                                         \
         return __atomic_##name(&at->value, value, __ATOMIC_RELAXED);                                               \
     }
 

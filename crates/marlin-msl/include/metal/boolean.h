@@ -10,35 +10,32 @@ namespace marlin {
 template <unsigned N>
 struct Booleans;
 
-#define MARLIN_BOOLEANS(N, ...)                                                                                    \
+#define MARLIN_BOOLEANS(N, each, from_scalars, from_one, from_compared)                                            \
     template <>                                                                                                    \
     struct Booleans<N> {                                                                                           \
-        bool __VA_ARGS__;                                                                                          \
+        bool each;                                                                                                 \
+        Booleans() = default;                                                                                      \
+        explicit Booleans(bool all) : from_one {}                                                                  \
+        from_scalars {}                                                                                            \
+        template <typename V>                                                                                      \
+            requires(is_comparison<V> && lanes_of<V> == N)                                                         \
+        Booleans(V compared) : from_compared {}                                                                    \
         bool& operator[](unsigned lane) {                                                                          \
             if (lane >= N) undefined("a lane past the end of a vector of booleans", 0);                            \
             return (&x)[lane];                                                                                     \
         }                                                                                                          \
-        bool operator[](unsigned lane) const {                                                                     \
-            return const_cast<Booleans&>(*this)[lane];                                                             \
-        }                                                                                                          \
-        Booleans() = default;                                                                                      \
-        explicit Booleans(bool all) {                                                                              \
-            for (unsigned i = 0; i < N; i += 1) (*this)[i] = all;                                                  \
-        }                                                                                                          \
-        template <typename V, typename = typename When<is_comparison<V> && lanes_of<V> == N, V>::Type>             \
-        Booleans(V compared) {                                                                                     \
-            for (unsigned i = 0; i < N; i += 1) (*this)[i] = compared[i] != 0;                                     \
-        }                                                                                                          \
-        MARLIN_BOOLEANS_FROM_SCALARS_##N                                                                           \
+        bool operator[](unsigned lane) const { return const_cast<Booleans&>(*this)[lane]; }                        \
     };
+#define MARLIN_LIST(...) __VA_ARGS__
 
-#define MARLIN_BOOLEANS_FROM_SCALARS_2 Booleans(bool x, bool y) : x(x), y(y) {}
-#define MARLIN_BOOLEANS_FROM_SCALARS_3 Booleans(bool x, bool y, bool z) : x(x), y(y), z(z) {}
-#define MARLIN_BOOLEANS_FROM_SCALARS_4 Booleans(bool x, bool y, bool z, bool w) : x(x), y(y), z(z), w(w) {}
-
-MARLIN_BOOLEANS(2, x, y)
-MARLIN_BOOLEANS(3, x, y, z)
-MARLIN_BOOLEANS(4, x, y, z, w)
+MARLIN_BOOLEANS(2, MARLIN_LIST(x, y), Booleans(bool x, bool y) MARLIN_LIST( : x(x), y(y)),
+                MARLIN_LIST(x(all), y(all)), MARLIN_LIST(x(compared.x), y(compared.y)))
+MARLIN_BOOLEANS(3, MARLIN_LIST(x, y, z), Booleans(bool x, bool y, bool z) MARLIN_LIST( : x(x), y(y), z(z)),
+                MARLIN_LIST(x(all), y(all), z(all)), MARLIN_LIST(x(compared.x), y(compared.y), z(compared.z)))
+MARLIN_BOOLEANS(4, MARLIN_LIST(x, y, z, w),
+                Booleans(bool x, bool y, bool z, bool w) MARLIN_LIST( : x(x), y(y), z(z), w(w)),
+                MARLIN_LIST(x(all), y(all), z(all), w(all)),
+                MARLIN_LIST(x(compared.x), y(compared.y), z(compared.z), w(compared.w)))
 
 template <unsigned N>
 struct Shape<Booleans<N>> {
@@ -48,10 +45,8 @@ struct Shape<Booleans<N>> {
 
 #define MARLIN_BOOLEAN_OPERATOR(op)                                                                                \
     template <unsigned N>                                                                                          \
-    Booleans<N> operator op(Booleans<N> a, Booleans<N> b) {                                                        \
-        Booleans<N> out;                                                                                           \
-        for (unsigned i = 0; i < N; i += 1) out[i] = bool(a[i] op b[i]);                                           \
-        return out;                                                                                                \
+    inline Booleans<N> operator op(Booleans<N> a, Booleans<N> b) {                                                 \
+        return indexed<N>([&](auto... i) { return Booleans<N>(bool(a[i] op b[i])...); });                          \
     }
 
 MARLIN_BOOLEAN_OPERATOR(&)
@@ -63,10 +58,8 @@ MARLIN_BOOLEAN_OPERATOR(==)
 MARLIN_BOOLEAN_OPERATOR(!=)
 
 template <unsigned N>
-Booleans<N> operator!(Booleans<N> a) {
-    Booleans<N> out;
-    for (unsigned i = 0; i < N; i += 1) out[i] = !a[i];
-    return out;
+inline Booleans<N> operator!(Booleans<N> a) {
+    return indexed<N>([&](auto... i) { return Booleans<N>(!a[i]...); });
 }
 
 /// What a comparison of values of this type gives.

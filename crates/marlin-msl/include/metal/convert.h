@@ -3,7 +3,7 @@
 #ifndef MARLIN_CONVERT_H
 #define MARLIN_CONVERT_H
 
-#include "boolean.h"
+#include "signed.h"
 
 namespace marlin {
 
@@ -19,14 +19,12 @@ inline To convert(From from) {
         return To((E)from);
     } else {
         static_assert(lanes_of<To> == lanes_of<From>, "vectors of different lengths");
-        if constexpr (is_same<E, bool>) {
-            To out;
-            for (unsigned i = 0; i < lanes_of<To>; i += 1) out[i] = bool(from[i]);
-            return out;
-        } else if constexpr (is_same<Element<From>, bool>) {
-            To out;
-            for (unsigned i = 0; i < lanes_of<To>; i += 1) out[i] = E(from[i]);
-            return out;
+        if constexpr (!is_builtin<To> || is_same<Element<From>, bool>) {
+            return indexed<lanes_of<To>>([&](auto... i) { return To{E(from[i])...}; });
+        } else if constexpr (!is_builtin<From>) {
+            return convert<To>(indexed<lanes_of<To>>([&](auto... i) {
+                return __builtin_convertvector((Vector<Element<From>, lanes_of<From>>{from[i]...}), To);
+            }));
         } else if constexpr (is_comparison<From>) {
             return __builtin_convertvector(from & 1, To);
         } else {
@@ -35,37 +33,37 @@ inline To convert(From from) {
     }
 }
 
-template <typename V>
-struct Construct {
+/// The lanes of all arguments, one after the other; they have the vector's element type, or all are scalars.
+template <typename V, typename... A>
+inline V construct(A... each) {
     using E = Element<V>;
-    template <unsigned N>
-    using Part = Vector<E, N>;
-
-    template <typename A>
-    static V from(A all) {
-        return convert<V>(all);
-    }
-    template <typename... A>
-        requires(sizeof...(A) > 1 && sizeof...(A) == lanes_of<V> && ((lanes_of<A> == 1) && ...))
-    static V from(A... each) {
+    if constexpr (sizeof...(A) == 1) {
+        return convert<V>(each...);
+    } else if constexpr (sizeof...(A) == lanes_of<V> && ((lanes_of<A> == 1) && ...)) {
         return V{(E)each...};
+    } else if constexpr ((lanes_of<A> + ...) == lanes_of<V> && (is_same<Element<A>, E> && ...)) {
+        V out;
+        unsigned at = 0;
+        const auto put = [&](auto part) {
+            if constexpr (lanes_of<decltype(part)> == 1) {
+                out[at++] = part;
+            } else {
+                indexed<lanes_of<decltype(part)>>([&](auto... i) { ((out[at++] = part[i]), ...); });
+            }
+        };
+        (put(each), ...);
+        return out;
+    } else {
+        static_assert(lanes_of<V> == 0, "no constructor takes these");
     }
-    static V from(Part<2> a, E z) requires(lanes_of<V> == 3) { return V{a.x, a.y, z}; }
-    static V from(E x, Part<2> b) requires(lanes_of<V> == 3) { return V{x, b.x, b.y}; }
-    static V from(Part<2> a, Part<2> b) requires(lanes_of<V> == 4) { return V{a.x, a.y, b.x, b.y}; }
-    static V from(Part<3> a, E w) requires(lanes_of<V> == 4) { return V{a.x, a.y, a.z, w}; }
-    static V from(E x, Part<3> b) requires(lanes_of<V> == 4) { return V{x, b.x, b.y, b.z}; }
-    static V from(Part<2> a, E z, E w) requires(lanes_of<V> == 4) { return V{a.x, a.y, z, w}; }
-    static V from(E x, Part<2> b, E w) requires(lanes_of<V> == 4) { return V{x, b.x, b.y, w}; }
-    static V from(E x, E y, Part<2> c) requires(lanes_of<V> == 4) { return V{x, y, c.x, c.y}; }
-};
+}
 
 }  // namespace marlin
 
 #define MARLIN_CONSTRUCTOR(type)                                                                                   \
     template <typename... A>                                                                                       \
     inline type make_##type(A... a) {                                                                              \
-        return marlin::Construct<type>::from(a...);                                                                \
+        return marlin::construct<type>(a...);                                                                \
     }                                                                                                              \
     namespace metal {                                                                                              \
     using ::make_##type;                                                                                           \
@@ -81,6 +79,10 @@ MARLIN_CONSTRUCTORS(uint)
 MARLIN_CONSTRUCTORS(ushort)
 MARLIN_CONSTRUCTORS(uchar)
 MARLIN_CONSTRUCTORS(ulong)
+MARLIN_CONSTRUCTORS(int)
+MARLIN_CONSTRUCTORS(short)
+MARLIN_CONSTRUCTORS(char)
+MARLIN_CONSTRUCTORS(long)
 
 /// Stands for `static_cast`, which the compiler does not define between vectors of different elements.
 template <typename To, typename From>

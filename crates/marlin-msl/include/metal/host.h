@@ -2,6 +2,9 @@
 #ifndef MARLIN_HOST_H
 #define MARLIN_HOST_H
 
+/// Of functions whose accesses are not recorded.
+#define MARLIN_UNSEEN __attribute__((noinline, no_sanitize("thread"), visibility("hidden")))
+
 namespace marlin {
 
 using Lanes = void* const*;
@@ -21,7 +24,11 @@ struct Meeting {
 struct Host {
     void (*meet)(const Meeting*);
     void (*undefined)(const char* what, unsigned line);
+    void (*access)(const void* at, unsigned long bytes, unsigned kind, const void* site);
 };
+
+/// Bits of the kind of an access; `copies` is of a whole value, with whatever padding it has.
+inline constexpr unsigned writes = 1, atomically = 2, copies = 4;
 
 struct Invocation {
     unsigned position_in_grid[3];
@@ -41,7 +48,7 @@ struct Invocation {
 
 inline const Host* host = nullptr;
 
-inline void attach(const Host* to) {
+MARLIN_UNSEEN inline void attach(const Host* to) {
     host = to;
 }
 

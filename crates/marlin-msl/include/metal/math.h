@@ -13,9 +13,20 @@ inline T each_lane(F f, T first, A... rest) {
     if constexpr (lanes_of<T> == 1) {
         return f(first, rest...);
     } else {
-        T out;
-        for (unsigned i = 0; i < lanes_of<T>; i += 1) out[i] = f(first[i], rest[i]...);
-        return out;
+        return indexed<lanes_of<T>>([&](auto... i) {
+            const auto lane = [&](unsigned at) { return f(first[at], rest[at]...); };
+            return T{lane(i)...};
+        });
+    }
+}
+
+/// Applies `f`, which takes scalars and the compiler's own vectors.
+template <typename T, typename F>
+inline T each_pair(T a, T b, F f) {
+    if constexpr (lanes_of<T> == 1 || is_builtin<T>) {
+        return f(a, b);
+    } else {
+        return each_lane<T>(f, a, b);
     }
 }
 
@@ -35,11 +46,11 @@ namespace metal {
 // Minima and maxima of floating-point numbers (6.5) give the other operand where one is NaN.
 template <marlin::Numeric T>
 inline T min(T a, T b) {
-    return __builtin_elementwise_min(a, b);
+    return marlin::each_pair(a, b, [](auto a, auto b) { return __builtin_elementwise_min(a, b); });
 }
 template <marlin::Numeric T>
 inline T max(T a, T b) {
-    return __builtin_elementwise_max(a, b);
+    return marlin::each_pair(a, b, [](auto a, auto b) { return __builtin_elementwise_max(a, b); });
 }
 template <marlin::Floating T>
 inline T fmin(T a, T b) {
@@ -84,15 +95,11 @@ inline T select(T a, T b, typename marlin::Compared<T>::Type pick_b) {
 
 template <unsigned N>
 inline bool any(marlin::Booleans<N> x) {
-    bool out = false;
-    for (unsigned i = 0; i < N; i += 1) out |= x[i];
-    return out;
+    return marlin::indexed<N>([&](auto... i) { return (x[i] || ...); });
 }
 template <unsigned N>
 inline bool all(marlin::Booleans<N> x) {
-    bool out = true;
-    for (unsigned i = 0; i < N; i += 1) out &= x[i];
-    return out;
+    return marlin::indexed<N>([&](auto... i) { return (x[i] && ...); });
 }
 template <typename V>
     requires marlin::is_comparison<V>
@@ -206,9 +213,11 @@ inline T extract_bits(T x, uint offset, uint bits, uint line = __builtin_LINE())
 
 template <marlin::Floating T>
 inline marlin::Element<T> dot(T a, T b) {
-    marlin::Element<T> sum = a[0] * b[0];
-    for (unsigned i = 1; i < marlin::lanes_of<T>; i += 1) sum = fma(a[i], b[i], sum);
-    return sum;
+    return marlin::indexed<marlin::lanes_of<T>>([&](auto... i) {
+        marlin::Element<T> sum = 0;
+        ((sum = fma(a[i], b[i], sum)), ...);
+        return sum;
+    });
 }
 template <marlin::Floating T>
 inline marlin::Element<T> length_squared(T a) {
@@ -226,17 +235,14 @@ inline T normalize(T a) {
 #define MARLIN_CLASSIFY(name, test)                                                                                \
     template <marlin::Floating T>                                                                                  \
     inline typename marlin::Compared<T>::Type name(T value) {                                                      \
-        typename marlin::Compared<T>::Type out;                                                                    \
+        const auto classify = [](float x) -> bool { return test; };                                                \
         if constexpr (marlin::lanes_of<T> == 1) {                                                                  \
-            const float x = value;                                                                                 \
-            out = test;                                                                                            \
+            return classify(value);                                                                                \
         } else {                                                                                                   \
-            for (unsigned i = 0; i < marlin::lanes_of<T>; i += 1) {                                                \
-                const float x = value[i];                                                                          \
-                out[i] = test;                                                                                     \
-            }                                                                                                      \
+            return marlin::indexed<marlin::lanes_of<T>>([&](auto... i) {                                           \
+                return marlin::Booleans<sizeof...(i)>(classify(value[i])...);                                      \
+            });                                                                                                    \
         }                                                                                                          \
-        return out;                                                                                                \
     }
 
 MARLIN_CLASSIFY(isnan, __builtin_isnan(x))

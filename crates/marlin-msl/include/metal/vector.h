@@ -52,18 +52,31 @@ inline constexpr bool is_same<A, A> = true;
 template <typename E>
 inline constexpr bool is_floating = is_same<E, float> || is_same<E, half>;
 
+/// Whether a vector is the compiler's own.
+template <typename V>
+inline constexpr bool is_builtin = false;
+template <typename E, unsigned N>
+inline constexpr bool is_builtin<E __attribute__((ext_vector_type(N)))> = true;
+
 /// Whether a vector can only come from a comparison.
 template <typename V>
 inline constexpr bool is_comparison =
-    lanes_of<V> > 1 && (is_same<Element<V>, int> || is_same<Element<V>, short> || is_same<Element<V>, char> ||
-                        is_same<Element<V>, signed char> || is_same<Element<V>, long>);
+    is_builtin<V> && (is_same<Element<V>, int> || is_same<Element<V>, short> || is_same<Element<V>, char> ||
+                      is_same<Element<V>, signed char> || is_same<Element<V>, long>);
 
-template <bool condition, typename T>
-struct When {};
-template <typename T>
-struct When<true, T> {
-    using Type = T;
+template <typename I, I... i>
+struct Indices {
+    template <typename F>
+    static auto call(F f) {
+        return f(i...);
+    }
 };
+
+/// Calls `f(0, 1, ... N - 1)`: loops over lanes are written out, whatever the optimizer makes of loops.
+template <unsigned N, typename F>
+inline auto indexed(F f) {
+    return __make_integer_seq<Indices, unsigned, N>::call(f);
+}
 
 }  // namespace marlin
 
