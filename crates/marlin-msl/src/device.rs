@@ -113,7 +113,7 @@ pub struct Metal {
 struct State {
     /// Kept for the life of the device.
     memories: Vec<Memory>,
-    /// Variants that were asked for.
+    /// Variants that were executed.
     variants: BTreeSet<String>,
     /// The first thing that went wrong.
     fault: Option<String>,
@@ -132,7 +132,7 @@ impl Metal {
         Arc::new(Metal { info, sources: sources.clone(), build, seed, state })
     }
 
-    /// The names of the variants that were asked for.
+    /// The names of the variants that were executed.
     pub fn variants(&self) -> BTreeSet<String> {
         lock(&self.state).variants.clone()
     }
@@ -205,7 +205,6 @@ impl Device for Metal {
 
     fn pipeline(&self, variant: &Variant) -> Result<Arc<Source>, Error> {
         self.info.supports(variant)?;
-        lock(&self.state).variants.insert(variant.name());
         self.sources.get(variant, self.build).map_err(|reason| self.error(reason))
     }
 
@@ -215,8 +214,11 @@ impl Device for Metal {
 
     fn play(&self, calls: &[Call<'_, Metal>]) -> Result<(), Error> {
         self.check()?;
-        let State { memories, fault, .. } = &mut *lock(&self.state);
-        let played = calls.iter().try_for_each(|call| self.run(memories, call));
+        let State { memories, variants, fault } = &mut *lock(&self.state);
+        let played = calls.iter().try_for_each(|call| {
+            variants.insert(call.pipeline.kernel.name().to_owned());
+            self.run(memories, call)
+        });
         played.map_err(|found| self.error(fault.insert(found).clone()))
     }
 

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -12,8 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use marlin_gpu::emit::Target;
-use marlin_kernel::{Case, Kernel, shader::SHADERS};
+use marlin_kernel::{Case, Kernel};
 use marlin_msl::{
     Compiler,
     agreement::{self, Found},
@@ -40,10 +39,8 @@ struct Arguments {
     record: bool,
 }
 
-/// Sources with the number of their variants that were executed, as `metal-marlin kernels` reads it.
-const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../metal-marlin/src/commands/kernels/metal.csv");
-/// Its first line.
-const HEADER: &str = "source,executed";
+/// The variants that were executed, a name a line, as `metal-marlin kernels` reads it.
+const LIST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../metal-marlin/src/commands/kernels/metal.txt");
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
@@ -68,32 +65,25 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     if arguments.kernel.is_none() && arguments.case.is_empty() {
-        list(&executed(&variants), arguments.record)?;
+        list(&variants, arguments.record)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The variants of each source that were executed.
-fn executed(executed: &BTreeSet<&str>) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for shader in SHADERS.iter().filter(|shader| Target::Msl.can_have(shader.needs)) {
-        let ran = |it: &&marlin_kernel::shader::Variant| executed.contains(it.name().as_str());
-        let count = shader.variants().iter().filter(ran).count();
-        *counts.entry(shader.file.to_owned()).or_default() += count;
-    }
-    counts
-}
-
 /// Writes the list, or holds the one there is against what was executed.
-fn list(executed: &BTreeMap<String, usize>, record: bool) -> Result<()> {
-    let lines: Vec<String> = executed.iter().map(|(source, count)| format!("{source},{count}")).collect();
-    let text = format!("{HEADER}\n{}\n", lines.join("\n"));
+fn list(executed: &BTreeSet<&str>, record: bool) -> Result<()> {
     let path = Path::new(LIST);
     if record {
+        let text: String = executed.iter().map(|name| format!("{name}\n")).collect();
         return fs::write(path, text).with_context(|| LIST.to_owned());
     }
-    let known = fs::read_to_string(path).with_context(|| LIST.to_owned())?;
-    ensure!(known == text, "{LIST}: found\n{known}but executed were\n{text}write it with --record");
+    let text = fs::read_to_string(path).with_context(|| LIST.to_owned())?;
+    let known: BTreeSet<&str> = text.lines().collect();
+    let only =
+        |a: &BTreeSet<&str>, b: &BTreeSet<&str>| a.difference(b).copied().collect::<Vec<_>>().join(", ");
+    let (more, fewer) = (only(executed, &known), only(&known, executed));
+    let same = more.is_empty() && fewer.is_empty();
+    ensure!(same, "{LIST}: executed besides: {more}; not executed: {fewer}; write it with --record");
     Ok(())
 }
 

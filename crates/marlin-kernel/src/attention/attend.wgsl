@@ -77,7 +77,9 @@ fn softmax(
     if thread / 8u >= PAIRS {
         return;
     }
-    factors[own] = factor;
+    if thread % 8u == 0u {
+        factors[own] = factor;
+    }
     for (var i = thread % 8u; i < POSITIONS; i += 8u) {
         var weight = 0.0;
         if i < count && visible(pairs[own], begin + i) {

@@ -168,9 +168,11 @@ fn store_sum(output: Output, at: u32, pairs: u32, largest: f32, sum: f32) {
     if output.splits == 1u {
         return;
     }
-    scratch[0] = bitcast<f32>(output.splits);
-    scratch[1] = bitcast<f32>(pairs);
-    scratch[2] = bitcast<f32>(output.all);
+    if output.first + at == 0u {
+        scratch[0] = bitcast<f32>(output.splits);
+        scratch[1] = bitcast<f32>(pairs);
+        scratch[2] = bitcast<f32>(output.all);
+    }
     scratch[4u + 2u * (output.first + at)] = largest;
     scratch[5u + 2u * (output.first + at)] = sum;
 }

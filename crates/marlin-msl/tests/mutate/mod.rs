@@ -9,7 +9,7 @@ pub enum Operator {
     Shift,
     /// A matrix is loaded or stored the other way round.
     Transposition,
-    /// An array of the threadgroup has half the elements.
+    /// An array of the threadgroup has one element.
     Shrink,
     /// An infinity stands for the least number.
     Infinity,
@@ -90,10 +90,10 @@ fn infinite(line: &str) -> Option<String> {
     Some(format!("constant float LOWEST{name}= -1.0 / 0.0;"))
 }
 
-/// `T inner[N];` in a type of a threadgroup argument becomes `T inner[N / 2];`.
+/// `T inner[N];` in a type of a threadgroup argument becomes `T inner[1];`.
 fn shrunk(text: &str, at: usize, line: &str) -> Option<String> {
     let (element, count) = line.strip_suffix("];")?.split_once(" inner[")?;
     let name = text.lines().nth(at.checked_sub(1)?)?.strip_prefix("struct ")?.strip_suffix(" {")?;
-    let count: usize = count.parse().ok().filter(|count| *count > 1)?;
-    text.contains(&format!("threadgroup {name}& ")).then(|| format!("{element} inner[{}];", count / 2))
+    let several = count.parse().is_ok_and(|count: usize| count > 1);
+    (several && text.contains(&format!("threadgroup {name}& "))).then(|| format!("{element} inner[1];"))
 }

@@ -97,6 +97,9 @@ struct ShaderRow {
     /// Whether CI's device, Mesa's lavapipe, has what it needs.
     in_ci: bool,
     variants: usize,
+    /// Variants whose Metal sources `cargo xtask metal` executes on a CPU, in CI; none where Metal has no words
+    /// for them.
+    metal_executed: Option<usize>,
     /// Variants that the tests of now have run.
     ran_here: Option<usize>,
 }
@@ -109,6 +112,9 @@ struct Written {
     left_out: usize,
     out: PathBuf,
 }
+
+/// Variants whose Metal sources are executed in CI, a name a line. CI fails when they are others.
+const METAL: &str = include_str!("kernels/metal.txt");
 
 /// The players of the table.
 const PLAYERS: [&str; 2] = ["cpu", "gpu"];
@@ -231,8 +237,12 @@ fn shader_row(shader: &Shader, ran: Option<&BTreeSet<String>>) -> ShaderRow {
         Needs::Matrix16 => ("16x16 matrices", false),
         Needs::Matrix8 => ("8x8 matrices", false),
     };
+    let in_metal = Target::Msl.can_have(shader.needs);
+    let executed: BTreeSet<&str> = METAL.lines().collect();
+    let count = || variants.iter().filter(|variant| executed.contains(variant.name().as_str())).count();
+    let metal_executed = in_metal.then(count);
     let (shader, kernel, variants) = (shader.file, shader.kernel, variants.len());
-    ShaderRow { shader, kernel, needs, in_ci, variants, ran_here }
+    ShaderRow { shader, kernel, needs, in_ci, variants, metal_executed, ran_here }
 }
 
 /// Writes all variants that the language has words for.
@@ -276,6 +286,9 @@ fn write(shaders: &[&Shader], target: Target, out: &Path, output: Output) -> any
 const LEGEND: &str = "
 verified by CI  tests compare all cases of the kernel with its reference, on the CPU and on lavapipe,
                 a Vulkan device in software with subgroups and f16 and without matrices
+Metal source executed
+                variants whose Metal source CI compiles for a CPU and runs, in 8 orders of threads:
+                docs/metal.md says what that proves and what it cannot
 ran here        variants that the cases took on this machine, with --verify
 What CI cannot run counts as not run, unless a table in bench/record names a device that did.
 ";
@@ -297,11 +310,13 @@ fn text(support: &Support) -> String {
     let row = |row: &ShaderRow| {
         let (shader, kernel, needs) = (row.shader.to_owned(), row.kernel.to_owned(), row.needs.to_owned());
         let in_ci = if row.in_ci { "yes" } else { "no" }.to_owned();
-        let ran = row.ran_here.map_or("-".to_owned(), |ran| ran.to_string());
-        vec![shader, kernel, needs, in_ci, row.variants.to_string(), ran]
+        let count = |count: Option<usize>| count.map_or("-".to_owned(), |count| count.to_string());
+        let (metal, ran) = (count(row.metal_executed), count(row.ran_here));
+        vec![shader, kernel, needs, in_ci, row.variants.to_string(), metal, ran]
     };
     let rows: Vec<Vec<String>> = support.shaders.iter().map(row).collect();
-    let titles = ["GPU source", "kernel", "needs", "CI can run it", "variants", "ran here"];
+    let titles =
+        ["GPU source", "kernel", "needs", "CI can run it", "variants", "Metal source executed", "ran here"];
     text.push_str(&table(&titles, &rows));
     text.push_str(LEGEND);
     if !support.devices.is_empty() {
