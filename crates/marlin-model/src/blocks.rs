@@ -231,10 +231,10 @@ impl Experts {
         let alike = self.shared == self.intermediate;
         let shared_name = format!("{name}.shared_experts");
         let shared = if alike { Some(self.expert(b, &shared_name, h, out)?) } else { None };
-        let activation = self.activation;
+        let (activation, rotation) = (self.activation, None);
         b.step(
             format!("{name}.experts"),
-            Op::MoeExperts { x: h, experts, weights, bank, shared, activation, out },
+            Op::MoeExperts { x: h, experts, weights, bank, shared, activation, rotation, out },
         );
         if alike || self.shared == 0 {
             return Ok(());
