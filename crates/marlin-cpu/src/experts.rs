@@ -3,6 +3,7 @@
 use marlin_kernel::{
     Error,
     gated_mul::simd::gated_mul,
+    hadamard::transform,
     plan::{Activation, Expert, Plan, View},
     simd::Isa,
 };
@@ -24,6 +25,7 @@ pub(crate) struct Experts<'a> {
     pub bank: &'a [Expert],
     pub shared: Option<Expert>,
     pub activation: Activation,
+    pub rotation: Option<usize>,
     pub out: &'a View,
 }
 
@@ -129,6 +131,9 @@ impl Experts<'_> {
                 put(up, self.vectors.get(bias.up), true);
             }
             gated_mul(isa, self.activation, gate, up, hidden);
+            if let Some(block) = self.rotation {
+                transform(hidden, block, 1);
+            }
         });
         products.load(threads, (sorted.rows.len(), width), forms, |place, load| {
             load(&hidden[place * width..][..width]);

@@ -211,9 +211,10 @@ impl State {
             Op::MoeRoute { logits, bias, routing, experts, weights } => {
                 rows.moe_route(logits, bias.map(|id| vectors.get(id)), routing, experts, weights);
             }
-            Op::MoeExperts { x, experts, weights, bank, shared, activation, out } => {
-                let (shared, activation) = (*shared, *activation);
-                let op = Experts { plan, vectors, x, experts, weights, bank, shared, activation, out };
+            Op::MoeExperts { x, experts, weights, bank, shared, activation, rotation, out } => {
+                let (shared, activation, rotation) = (*shared, *activation, *rotation);
+                let op =
+                    Experts { plan, vectors, x, experts, weights, bank, shared, activation, rotation, out };
                 return op.compute(*isa, threads, products, buffers);
             }
             Op::Gather { x, out } => rows.gather(batch, x, out),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use marlin_kernel::{
     Batch,
     gated_mul::simd::gated_mul,
+    hadamard::transform,
     moe_route::reference::moe_route,
     plan::{Activation, Plan, RopeStyle, Routing, View, WeightId},
     rms_norm::simd::rms_norm,
@@ -96,26 +97,13 @@ impl Rowwise<'_> {
         });
     }
 
-    /// [`marlin_kernel::plan::Op::Hadamard`]: butterflies of ever wider pairs.
+    /// [`marlin_kernel::plan::Op::Hadamard`].
     pub(crate) fn hadamard(&mut self, x: &View, block: usize, out: &View) {
-        let factor = (block as f32).powf(-0.5);
         self.buffers.update(self.threads, out.buffer, [x.buffer], |_, [x_row], out_row| {
             for head in 0..x.heads {
                 let out = segment_mut(out_row, out, head);
                 out.copy_from_slice(segment(x_row, x, head));
-                for values in out.chunks_exact_mut(block) {
-                    let mut half = 1;
-                    while half < block {
-                        for pair in values.chunks_exact_mut(2 * half) {
-                            let (left, right) = pair.split_at_mut(half);
-                            for (a, b) in left.iter_mut().zip(right) {
-                                (*a, *b) = (*a + *b, *a - *b);
-                            }
-                        }
-                        half *= 2;
-                    }
-                    values.iter_mut().for_each(|value| *value *= factor);
-                }
+                transform(out, block, 1);
             }
         });
     }

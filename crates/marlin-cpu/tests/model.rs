@@ -168,7 +168,10 @@ impl Builder {
         let bank = (0..EXPERTS).map(|_| expert(self)).collect();
         let shared = Some(expert(self));
         let (x, activation, out) = (normed, Activation::Silu, hidden);
-        self.plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared, activation, out });
+        self.plan.add_step(
+            "experts",
+            Op::MoeExperts { x, experts, weights, bank, shared, activation, rotation: None, out },
+        );
     }
 }
 

@@ -39,7 +39,8 @@ const NOTE: &str = "note";
 pub struct Options {
     /// Most bytes of one shard; a larger weight has a shard of its own.
     pub shard_bytes: u64,
-    /// The model's config, to which `quantization_config` is added; `None` writes no config.json.
+    /// The model's config, whose `quantization_config` becomes that of the tensors (transforms of weights
+    /// and inputs stay); `None` writes no config.json.
     pub config: Option<Map<String, Value>>,
 }
 
@@ -102,8 +103,8 @@ impl ModelWriter {
             writer.json_file(INDEX_NAME, &index)?;
         }
         if let Some(mut config) = options.config {
-            config.remove("quantization_config");
-            if let Some(quantization) = config::quantization_config(planned) {
+            let before = config.remove("quantization_config");
+            if let Some(quantization) = config::quantization_config(planned, before.as_ref()) {
                 config.insert("quantization_config".into(), quantization);
             }
             writer.json_file(CONFIG_NAME, &config.into())?;

@@ -156,9 +156,11 @@ pub fn experts(name: &str, format: &'static dyn Format, rows: usize, sizes: &Exp
     let banks: Vec<(Vec<Expert>, Expert)> =
         (0..2).map(|_| ((0..count).map(|_| expert()).collect(), expert())).collect();
     for (bank, shared) in banks {
-        let activation = Activation::Silu;
-        let shared = Some(shared);
-        plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared, activation, out });
+        let (shared, activation, rotation) = (Some(shared), Activation::Silu, None);
+        plan.add_step(
+            "experts",
+            Op::MoeExperts { x, experts, weights, bank, shared, activation, rotation, out },
+        );
     }
     let shape = format!("{name} {count} experts, {top_k} chosen, 1 shared");
     work("moe_experts", shape, Some(format), plan, 0, rows)

@@ -326,8 +326,9 @@ pub enum Op {
         /// F32, `top_k` wide; contiguous.
         weights: View,
     },
-    /// `out += sum_i weights[i] * down[e_i](activation(gate[e_i] x) * (up[e_i] x))`, and the same of the
-    /// shared expert with weight 1, last; each product with its bias, if the experts have biases.
+    /// `out += sum_i weights[i] * down[e_i] R (activation(gate[e_i] x) * (up[e_i] x))`, and the same of the
+    /// shared expert with weight 1, last; each product with its bias, if the experts have biases. R is what
+    /// [`Op::Hadamard`] does, or nothing.
     MoeExperts {
         /// Contiguous input.
         x: View,
@@ -341,6 +342,8 @@ pub enum Op {
         shared: Option<Expert>,
         /// The gate's function.
         activation: Activation,
+        /// Columns of the blocks in which what `down` multiplies is rotated: a power of two from 2 to 256.
+        rotation: Option<usize>,
         /// Contiguous output.
         out: View,
     },

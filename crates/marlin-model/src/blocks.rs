@@ -152,7 +152,8 @@ pub fn project(b: &mut Builder<'_>, name: &str, x: View, out: Output, bias: bool
     Ok(())
 }
 
-/// The gated feed-forward `down(act(gate h) * (up h))` (arXiv 2002.05202).
+/// The gated feed-forward `down(act(gate h) * (up h))` (arXiv 2002.05202), what `down` multiplies rotated if
+/// the builder says so.
 #[derive(Clone, Copy, Debug)]
 pub struct GatedMlp {
     /// Columns between.
@@ -177,7 +178,14 @@ impl GatedMlp {
         ];
         b.step(format!("{name}.gate_up_proj"), Op::MatMul { x: h, products });
         b.step(format!("{name}.act"), Op::GatedMul { gate, up, activation: self.activation, out: gate });
-        project(b, &format!("{name}.down_proj"), gate, out, self.bias)
+        let hidden = match b.rotation() {
+            Some(block) => {
+                b.step(format!("{name}.rotate"), Op::Hadamard { x: gate, block, out: up });
+                up
+            }
+            None => gate,
+        };
+        project(b, &format!("{name}.down_proj"), hidden, out, self.bias)
     }
 }
 
@@ -231,10 +239,10 @@ impl Experts {
         let alike = self.shared == self.intermediate;
         let shared_name = format!("{name}.shared_experts");
         let shared = if alike { Some(self.expert(b, &shared_name, h, out)?) } else { None };
-        let activation = self.activation;
+        let (activation, rotation) = (self.activation, b.rotation());
         b.step(
             format!("{name}.experts"),
-            Op::MoeExperts { x: h, experts, weights, bank, shared, activation, out },
+            Op::MoeExperts { x: h, experts, weights, bank, shared, activation, rotation, out },
         );
         if alike || self.shared == 0 {
             return Ok(());

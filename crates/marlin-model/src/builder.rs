@@ -19,18 +19,27 @@ pub struct Builder<'a> {
     scratch: Vec<(String, View)>,
     /// Weights whose columns are in another order than the model's.
     orders: HashMap<WeightId, Arc<[u32]>>,
+    /// Columns of the blocks in which the inputs of down projections are rotated.
+    rotation: Option<usize>,
 }
 
 impl<'a> Builder<'a> {
-    /// An empty plan over `tensors`.
-    pub fn new(tensors: &'a dyn Tensors) -> Builder<'a> {
+    /// An empty plan over `tensors`, in which the inputs of down projections are rotated in blocks of
+    /// `rotation` columns.
+    pub fn new(tensors: &'a dyn Tensors, rotation: Option<usize>) -> Builder<'a> {
         Builder {
             tensors,
             plan: Plan::default(),
             missing: Vec::new(),
             scratch: Vec::new(),
             orders: HashMap::new(),
+            rotation,
         }
+    }
+
+    /// Columns of the blocks in which the inputs of down projections are rotated.
+    pub fn rotation(&self) -> Option<usize> {
+        self.rotation
     }
 
     /// The finished plan, checked.

@@ -51,6 +51,19 @@ impl Config {
         }
     }
 
+    /// The objects in the list under `key`; none if it is absent or null.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when something else is there.
+    pub fn sections(&self, key: &str) -> Result<Vec<Config>, Error> {
+        let list = self.list(key, "a list of objects", Value::as_object)?.unwrap_or_default();
+        let section = |(at, values): (usize, &Map<String, Value>)| Config {
+            path: format!("{}{key}[{at}].", self.path),
+            values: values.clone(),
+        };
+        Ok(list.into_iter().enumerate().map(section).collect())
+    }
+
     /// The value under `key` unless absent or null.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.values.get(key).filter(|value| !value.is_null())

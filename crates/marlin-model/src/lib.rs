@@ -13,6 +13,7 @@ mod config;
 mod error;
 pub mod gguf;
 mod mlx;
+mod online;
 pub mod published;
 mod rope;
 mod rotation;

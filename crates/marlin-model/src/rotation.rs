@@ -11,12 +11,12 @@
 //!  values     v, v_b -> mixed by attention -> o_proj   in each head
 //! ```
 //!
-//! What is left alone: queries and keys (rotary embeddings do not commute), and the inputs of `down_proj`,
-//! which a product of two vectors makes. The result is an ordinary model, whose norms have weight 1 and whose
-//! head is not tied to the embedding.
+//! What is left alone: queries and keys (rotary embeddings do not commute), and the inputs of `down_proj`
+//! (see [`online`](crate::online)). The result is an ordinary model, whose norms have weight 1 and whose head
+//! is not tied to the embedding.
 
 use marlin_format::Weight;
-use marlin_kernel::hadamard::MAX_BLOCK;
+use marlin_kernel::hadamard::{MAX_BLOCK, is_block, transform};
 use serde_json::Value;
 
 use crate::{Config, Error, blocks};
@@ -80,7 +80,7 @@ impl Rotation {
             let expected = format!("one that can be rotated: {}", ROTATING.join(", "));
             return Err(config.unexpected("model_type", config.get("model_type"), &expected));
         }
-        if !most.is_power_of_two() || !(2..=MAX_BLOCK).contains(&most) {
+        if !is_block(most) {
             let expected = format!("a power of two from 2 to {MAX_BLOCK}");
             return Err(Error::Config { key: "rotation".into(), found: most.to_string(), expected });
         }
@@ -135,7 +135,7 @@ impl Rotation {
             for (entry, scale) in run.chunks_exact_mut(width).zip(norm.iter().flatten()) {
                 entry.iter_mut().for_each(|value| *value *= scale);
             }
-            run.chunks_exact_mut(block * width).for_each(|block| hadamard(block, width));
+            transform(run, block, width);
         }
     }
 
@@ -189,44 +189,9 @@ impl Rotation {
     }
 }
 
-/// The normalised Walsh-Hadamard transform of entries of `width` values, a power of two of them.
-fn hadamard(values: &mut [f32], width: usize) {
-    let block = values.len() / width;
-    let mut half = 1;
-    while half < block {
-        for pair in values.chunks_exact_mut(2 * half * width) {
-            let (left, right) = pair.split_at_mut(half * width);
-            for (a, b) in left.iter_mut().zip(right) {
-                (*a, *b) = (*a + *b, *a - *b);
-            }
-        }
-        half *= 2;
-    }
-    let scale = (block as f32).powf(-0.5);
-    values.iter_mut().for_each(|value| *value *= scale);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_transform_is_its_definition_and_its_own_inverse() {
-        for (block, width) in [(1usize, 3), (2, 1), (8, 1), (16, 5)] {
-            let values: Vec<f32> = (0..block * width).map(|i| (i * 37 % 11) as f32 - 5.0).collect();
-            let mut found = values.clone();
-            hadamard(&mut found, width);
-            for (i, found) in found.chunks(width).enumerate() {
-                for (lane, found) in found.iter().enumerate() {
-                    let sign = |j: usize| if (i & j).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
-                    let sum: f32 = (0..block).map(|j| sign(j) * values[j * width + lane]).sum();
-                    assert!((found - sum / (block as f32).sqrt()).abs() < 1e-5);
-                }
-            }
-            hadamard(&mut found, width);
-            assert!(found.iter().zip(&values).all(|(found, value)| (found - value).abs() < 1e-5));
-        }
-    }
 
     #[test]
     fn biases_of_writers_turn_and_those_of_others_stay() {

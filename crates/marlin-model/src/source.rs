@@ -7,11 +7,12 @@ use std::{collections::BTreeMap, path::Path};
 
 use marlin_file::{Checkpoint, Ordered};
 use marlin_format::Weight;
+use marlin_kernel::hadamard::transform as hadamard;
 
 use crate::{
     Config, Error,
     arch::{self, Architecture},
-    gguf, mlx,
+    gguf, mlx, online,
     rotation::Rotation,
     transform::Transform,
 };
@@ -70,6 +71,8 @@ pub struct Source {
     tensors: BTreeMap<String, Origin>,
     left_out: Vec<String>,
     rotation: Option<Rotation>,
+    /// Columns of the blocks whose rotation is folded into `down_proj`, as the plan will rotate its inputs.
+    online: Option<usize>,
 }
 
 impl Source {
@@ -97,10 +100,14 @@ impl Source {
                 (config, architecture)
             }
         };
-        let (tensors, left_out, rotation) = (BTreeMap::new(), Vec::new(), None);
-        let mut source = Source { checkpoint, config, architecture, tensors, left_out, rotation };
+        // Whatever is played differently is refused here, before anything is done with the weights.
+        online::block(&config)?;
+        let matrices = online::matrices(&config)?;
+        let (tensors, left_out, rotation, online) = (BTreeMap::new(), Vec::new(), None, None);
+        let mut source = Source { checkpoint, config, architecture, tensors, left_out, rotation, online };
         for (full_name, name) in stored_names(&source.checkpoint) {
-            let found = source.found(&full_name)?;
+            let of_transform = matrices.iter().any(|suffix| full_name.ends_with(suffix.as_str()));
+            let found = if of_transform { Vec::new() } else { source.found(&full_name)? };
             if found.is_empty() {
                 source.left_out.push(full_name);
             }
@@ -126,6 +133,28 @@ impl Source {
             self.tensors.insert("lm_head.weight".into(), table);
         }
         Ok(self)
+    }
+
+    /// The same model with what its down projections multiply rotated when it is played, in blocks of at
+    /// most `most` columns, a power of two: the inverse is folded into their weights, which become f32, and
+    /// the configuration says so.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for another `most`, an odd width, or a model that is rotated so already.
+    pub fn rotated_online(mut self, most: usize) -> Result<Source, Error> {
+        let downs = self.names().filter(|name| name.ends_with(online::WEIGHT));
+        let widths = downs.map(|name| Ok(self.shape(name)?.1)).collect::<Result<Vec<_>, Error>>()?;
+        let (block, config) = online::rotated(&self.config, most, &widths)?;
+        (self.online, self.config) = (Some(block), config);
+        Ok(self)
+    }
+
+    /// Columns of the blocks in which a plan of this model rotates what its down projections multiply.
+    ///
+    /// # Errors
+    /// [`Error::Config`].
+    pub fn online_rotation(&self) -> Result<Option<usize>, Error> {
+        online::block(&self.config)
     }
 
     /// Our tensors made of the checkpoint's tensor `full_name`.
@@ -256,16 +285,25 @@ impl Tensors for Source {
             let origin = self.origin(name)?;
             origin.transform.apply(&origin.name, self.checkpoint.weight(&origin.name)?)
         };
-        let weight = read(name)?;
-        match &self.rotation {
-            None => Ok(weight),
-            Some(rotation) => rotation.apply(name, weight, read),
+        let weight = match &self.rotation {
+            None => read(name)?,
+            Some(rotation) => rotation.apply(name, read(name)?, read)?,
+        };
+        match self.online {
+            Some(block) if name.ends_with(online::WEIGHT) => {
+                let (rows, cols, mut values) = (weight.rows(), weight.cols(), weight.to_f32());
+                hadamard(&mut values, block, 1);
+                Weight::from_f32(rows, cols, &values)
+                    .map_err(|source| Error::Weight { name: name.to_owned(), source })
+            }
+            _ => Ok(weight),
         }
     }
 
     fn ordered(&self, name: &str) -> Result<Ordered, Error> {
         let origin = self.origin(name)?;
-        if self.rotation.is_some() || !origin.transform.keeps_columns() {
+        let rotated = self.rotation.is_some() || self.online.is_some();
+        if rotated || !origin.transform.keeps_columns() {
             return Ok(self.weight(name)?.into());
         }
         let Ordered { weight, order } = self.checkpoint.ordered_weight(&origin.name)?;

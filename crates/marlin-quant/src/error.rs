@@ -34,6 +34,17 @@ pub enum Error {
         /// Each with its format and shape.
         tensors: Vec<String>,
     },
+    /// A rotation of inputs that programs would not play.
+    #[error(
+        "{container}: inputs of down_proj are rotated in blocks of {block} when the model is played, \
+         expected none: what loads the result would not rotate them"
+    )]
+    Rotated {
+        /// The container.
+        container: &'static str,
+        /// Columns of a block.
+        block: usize,
+    },
     /// The calibration text does not fill a window.
     #[error("calibration text: found {tokens} tokens, expected one window of {window} at least")]
     Text {

@@ -143,7 +143,10 @@ impl Model {
             })
             .collect();
         let (shared, activation) = (bank.pop(), Activation::Silu);
-        self.plan.add_step(label, Op::MoeExperts { x, experts, weights, bank, shared, activation, out });
+        self.plan.add_step(
+            label,
+            Op::MoeExperts { x, experts, weights, bank, shared, activation, rotation: None, out },
+        );
         let shared = self.buffer("shared", hidden);
         let weight = self.matrix("shared", hidden, hidden);
         self.product(&format!("{label}.shared"), x, &[(weight, shared, false)]);

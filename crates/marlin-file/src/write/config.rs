@@ -1,7 +1,8 @@
 //! `quantization_config`, the part of config.json that tells other programs how to read the weights.
 //!
 //! Where every format of the model is one of compressed-tensors', `quant_method` says so; otherwise
-//! it is `metal-marlin`, each group names its format, and only this program reads the directory.
+//! it is `metal-marlin`, each group names its format, and only this program reads the directory. Transforms
+//! of weights and inputs are written in compressed-tensors' words by both.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,8 +14,17 @@ use super::plan::{Content, Planned};
 /// A format and the names of its matrices.
 type Group<'a> = (&'static dyn Format, Vec<&'a str>);
 
-/// The value of `quantization_config`; `None` if no matrix is quantized.
-pub(super) fn quantization_config(planned: &[Planned]) -> Option<Value> {
+/// Where transforms stand in a `quantization_config`.
+const TRANSFORMS: &str = "transform_config";
+
+/// The value of `quantization_config`, with the transforms of the one `before`; `None` if no matrix is
+/// quantized or transformed.
+pub(super) fn quantization_config(planned: &[Planned], before: Option<&Value>) -> Option<Value> {
+    let transforms = before.and_then(|before| before.get(TRANSFORMS));
+    let transforms = transforms.filter(|transforms| {
+        let groups = transforms.get("config_groups").and_then(Value::as_object);
+        groups.is_some_and(|groups| !groups.is_empty())
+    });
     // In order of first appearance.
     let mut groups: Vec<Group<'_>> = Vec::new();
     let mut dense = Vec::new();
@@ -31,17 +41,21 @@ pub(super) fn quantization_config(planned: &[Planned]) -> Option<Value> {
             None => groups.push((*format, vec![&item.name])),
         }
     }
-    if groups.is_empty() {
+    if groups.is_empty() && transforms.is_none() {
         return None;
     }
     let mut classes: Vec<&[&str]> = groups.iter().map(|(_, names)| names.as_slice()).collect();
     classes.push(&dense);
     let mut targets = targets(&classes);
     let ignore = targets.pop().unwrap_or_default();
-    Some(match compatible {
+    let mut config = match compatible {
         true => compressed_tensors(&groups, targets, ignore),
         false => metal_marlin(&groups, targets, ignore),
-    })
+    };
+    if let (Some(config), Some(transforms)) = (config.as_object_mut(), transforms) {
+        config.insert(TRANSFORMS.into(), transforms.clone());
+    }
+    Some(config)
 }
 
 /// Whether compressed-tensors has a scheme for matrices in `format` with `cols` columns.
@@ -62,7 +76,11 @@ fn compressed_tensors(groups: &[Group<'_>], targets: Vec<Vec<String>>, ignore: V
         config_groups.insert(format!("group_{at}"), group);
     }
     formats.dedup();
-    let format = if let [format] = formats[..] { format } else { "mixed-precision" };
+    let format = match formats[..] {
+        [] => "dense",
+        [format] => format,
+        _ => "mixed-precision",
+    };
     json!({
         "quant_method": "compressed-tensors",
         "format": format,

@@ -42,6 +42,8 @@ struct Bank<'a> {
     outs: usize,
     /// Of the activation.
     limit: f32,
+    /// Columns of the blocks that are rotated before down.
+    rotation: Option<usize>,
     /// Words of `Step` that do not depend on the kind.
     words: Vec<u32>,
     /// First word of the records of each kind.
@@ -59,8 +61,9 @@ impl Bank<'_> {
     }
 
     /// The words of `Step` after the columns.
-    fn last_words(&self) -> [u32; 3] {
-        [self.outs as u32, self.limit.to_bits(), u32::from(self.experts[0].bias.is_some())]
+    fn last_words(&self) -> [u32; 4] {
+        let biased = u32::from(self.experts[0].bias.is_some());
+        [self.outs as u32, self.limit.to_bits(), biased, self.rotation.unwrap_or(0) as u32]
     }
 
     /// `Step` for a dispatch that reads no weights.
@@ -109,7 +112,7 @@ impl Lowering<'_> {
     /// # Errors
     /// [`Error::Binding`] when a matrix of an expert is larger than one binding.
     pub(super) fn moe_experts(&mut self, step: usize, op: &Op) -> Result<(), Error> {
-        let Op::MoeExperts { x, experts, weights, bank, shared, activation, out } = op else {
+        let Op::MoeExperts { x, experts, weights, bank, shared, activation, rotation, out } = op else {
             unreachable!("{op:?} is no moe_experts")
         };
         let rows = self.rows_of(x);
@@ -148,6 +151,7 @@ impl Lowering<'_> {
             inner,
             outs: out.len(),
             limit,
+            rotation: *rotation,
             words: words.into(),
             tables: HashMap::new(),
         };
@@ -172,6 +176,7 @@ impl Lowering<'_> {
             self.of_kind(bank, kind, "moe_experts/gate_up", Vec::new(), constants, grid)?;
         }
         self.activate(bank, 0);
+        self.rotate(bank, 0);
         for kind in self.kinds(bank, |expert| vec![expert.down])? {
             let grid: Grid = Box::new(move |dims| [outs.div_ceil(8 * down), row_count(rows, dims), 1]);
             let constants = vec![("OUTS", down as u32)];
@@ -199,6 +204,7 @@ impl Lowering<'_> {
             self.of_kind(bank, kind, "moe_experts/experts_tile", Vec::new(), constants, grid)?;
         }
         self.activate(bank, 1);
+        self.rotate(bank, 1);
         for kind in self.kinds(bank, |expert| vec![expert.down])? {
             let constants = vec![("SPLIT", u32::from(split))];
             let grid: Grid = Box::new(move |dims| [outs.div_ceil(TILE_ROWS), most_tiles(dims), 1]);
@@ -233,6 +239,7 @@ impl Lowering<'_> {
             let grid: Grid = Box::new(move |dims| [inner.div_ceil(side / 2), most_tiles(dims), 1]);
             self.of_kind(bank, kind, "moe_experts/experts_coop", slots.clone(), vec![("PART", 0)], grid)?;
         }
+        self.rotate(bank, 2);
         for kind in self.kinds(bank, |expert| vec![expert.down])? {
             let grid: Grid = Box::new(move |dims| [outs.div_ceil(side), most_tiles(dims), 1]);
             self.of_kind(bank, kind, "moe_experts/experts_coop", slots.clone(), vec![("PART", 1)], grid)?;
@@ -277,6 +284,27 @@ impl Lowering<'_> {
             slab: None,
             cache: None,
             grid: Box::new(move |dims| [(row_count(rows, dims) * row_words).div_ceil(256), 1, 1]),
+        });
+    }
+
+    /// The rotation of what down multiplies, if there is one.
+    fn rotate(&mut self, bank: &Bank<'_>, layout: u32) {
+        if bank.rotation.is_none() {
+            return;
+        }
+        let (rows, slots, width) = (bank.rows, bank.slots, Order::blocks(bank.inner) * 32);
+        self.push(Dispatch {
+            step: bank.step,
+            kernel: "moe_experts",
+            variant: Variant {
+                file: "moe_experts/rotate",
+                slots: Vec::new(),
+                constants: vec![("LAYOUT", layout)],
+            },
+            words: bank.sizes(),
+            slab: None,
+            cache: None,
+            grid: Box::new(move |dims| [width.div_ceil(256), row_count(rows, dims) * slots, 1]),
         });
     }
 

@@ -36,23 +36,22 @@ fn plan() -> Plan {
     };
     let buffer = |plan: &mut Plan, label: &str, width| plan.add_buffer(label, Rows::Tokens, width, Word::F32);
     let [x, h, gate, up] = ["x", "h", "gate", "up"].map(|label| buffer(&mut plan, label, HIDDEN));
-    let logits = buffer(&mut plan, "router", 5);
-    let weights = buffer(&mut plan, "weights", 2);
+    let (logits, weights) = (buffer(&mut plan, "router", 5), buffer(&mut plan, "weights", 2));
     let experts = plan.add_buffer("experts", Rows::Tokens, 2, Word::U32);
     let picked = plan.add_buffer("picked", Rows::Outputs, HIDDEN, Word::F32);
     let table = add(&mut plan, "table", "fp4", 30, HIDDEN);
     plan.add_step("embed", Op::Embed { table, scale: 2.0, out: x });
     let weight = add(&mut plan, "norm", "f32", 1, HIDDEN);
     plan.add_step("norm", Op::RmsNorm { x, weight, eps: 0.1, out: h });
-    let matrix = add(&mut plan, "qkv", "fp4", HIDDEN, HIDDEN);
-    let products = vec![Product { weight: matrix, bias: None, out: gate, accumulate: false }];
+    let weight = add(&mut plan, "qkv", "fp4", HIDDEN, HIDDEN);
+    let products = vec![Product { weight, bias: None, out: gate, accumulate: false }];
     plan.add_step("project", Op::MatMul { x: h, products });
     let frequencies = add(&mut plan, "frequencies", "f32", 1, HIDDEN / HEADS / 2);
     let q = gate.split(HEADS);
     plan.add_step("rope", Op::Rope { x: q, frequencies, style: RopeStyle::Half, scale: 1.0, out: q });
     let cache = plan.add_cache("cache", HIDDEN);
     plan.add_step("cache", Op::CacheWrite { x: gate, cache, start: 0 });
-    let width = HIDDEN / HEADS;
+    let width = q.width;
     let shape = AttentionShape {
         kv_heads: HEADS,
         k_start: 0,
@@ -89,7 +88,8 @@ fn plan() -> Plan {
             bias: None,
         })
         .collect();
-    plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared: None, activation, out: h });
+    let (shared, rotation, out) = (None, Some(16), h);
+    plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared, activation, rotation, out });
     plan.add_step("gather", Op::Gather { x: View::columns(h.buffer, 0, HIDDEN), out: picked });
     plan
 }
@@ -172,6 +172,7 @@ const BROKEN: &[(&str, &str, &str, &str, &str)] = &[
     ("moe_route/moe_route", "/ divisor * step.scale", "/ divisor", "moe_route", "route"),
     ("moe_experts/combine", "slot < step.slots", "slot + 1u < step.slots", "moe_experts", "experts"),
     ("moe_experts/gate_up", "value, up)", "value, 1.0)", "moe_experts", "experts"),
+    ("moe_experts/rotate", "(local & bit) != 0u", "(local & 1u) != 0u", "moe_experts", "experts"),
     ("shader/rowwise", "batch[batch[7] + place.row]", "place.row", "gather", "gather"),
 ];
 

@@ -274,6 +274,10 @@ fn moe_experts_arguments() {
     let zero = Activation::ClampedSwiglu { limit: 0.0 };
     let limit = change!(moe_experts::KERNEL, Op::MoeExperts { activation, .. } => *activation = zero);
     assert_eq!(limit, "limit: found 0, expected a finite number above 0");
+    let turned =
+        |block| change!(moe_experts::KERNEL, Op::MoeExperts { rotation, .. } => *rotation = Some(block));
+    assert_eq!(turned(3), "rotation: found 3, expected a power of two from 2 to 256");
+    assert_eq!(turned(2), "rows of gate: found 33, expected a multiple of 2");
     let biased = |at: usize| {
         change!(moe_experts::KERNEL, Op::MoeExperts { bank, .. } => {
             let matrix = bank[0].gate;
@@ -437,7 +441,17 @@ fn ops() -> impl Strategy<Value = Op> {
                 9 => Op::MoeRoute { logits: a, bias: Some(weight), routing, experts: b, weights: c },
                 10 => {
                     let shared = bank.first().copied().filter(|_| m == 0);
-                    Op::MoeExperts { x: a, experts: b, weights: c, bank, shared, activation, out: d }
+                    let rotation = Some(n).filter(|_| m == 1);
+                    Op::MoeExperts {
+                        x: a,
+                        experts: b,
+                        weights: c,
+                        bank,
+                        shared,
+                        activation,
+                        rotation,
+                        out: d,
+                    }
                 }
                 11 => Op::Gather { x: a, out: b },
                 12 => Op::Hadamard { x: a, block: n, out: b },

@@ -11,6 +11,10 @@
 
 pub mod reference;
 
+mod butterflies;
+
+pub use butterflies::transform;
+
 use crate::{
     Case, Cost, Error, Kernel, RowRule, case,
     contract::Contract,
@@ -34,14 +38,18 @@ pub static KERNEL: Kernel = Kernel {
 /// Columns of a block at most.
 pub const MAX_BLOCK: usize = 256;
 
+/// Whether a block can have so many columns.
+pub fn is_block(columns: usize) -> bool {
+    columns.is_power_of_two() && (2..=MAX_BLOCK).contains(&columns)
+}
+
 fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
     let Op::Hadamard { x, block, out } = op else { unreachable!("{op:?} is no hadamard") };
     c.reads("x", x)?;
     c.writes("out", out)?;
     c.equal("heads of out", out.heads, x.heads)?;
     c.equal("width of out", out.width, x.width)?;
-    let fits = block.is_power_of_two() && (2..=MAX_BLOCK).contains(block);
-    c.require("block", fits, block, format_args!("a power of two from 2 to {MAX_BLOCK}"))?;
+    c.require("block", is_block(*block), block, format_args!("a power of two from 2 to {MAX_BLOCK}"))?;
     c.require("width of x", x.width.is_multiple_of(*block), x.width, format_args!("a multiple of {block}"))
 }
 

@@ -109,7 +109,7 @@ fn experts_that_nobody_can_choose_do_not_move() {
         let weights = plan.add_buffer("weights", Rows::Tokens, 1, Word::F32);
         let experts = experts.inner(0, 1);
         let activation = crate::plan::Activation::Silu;
-        Op::MoeExperts { x, experts, weights, bank, shared: None, activation, out }
+        Op::MoeExperts { x, experts, weights, bank, shared: None, activation, rotation: None, out }
     });
     // Three rows choose three of five experts at most; x 24, out 24 twice, 3 experts, 3 weights.
     let bytes = 4 * (24 + 48 + 3 + 3 + 3 * 3 * 64);

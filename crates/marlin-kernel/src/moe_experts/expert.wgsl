@@ -43,8 +43,9 @@ struct Step {
     outs: u32,
     // Of the activation.
     limit: f32,
-    // Whether there are biases.
+    // Whether there are biases; columns of the blocks that are rotated before down.
     biased: u32,
+    rotation: u32,
 }
 @group(0) @binding(0) var<uniform> step: Step;
 

@@ -1,5 +1,6 @@
-//! The chosen experts of each token: `out += sum_i w_i * down[e_i](activation(gate[e_i] x) * (up[e_i] x))`,
-//! and last an expert that all share, with weight 1.
+//! The chosen experts of each token: `out += sum_i w_i * down[e_i] R (act(gate[e_i] x) * (up[e_i] x))`, and
+//! last an expert that all share, with weight 1. R rotates blocks of columns as [`hadamard`](crate::hadamard)
+//! does, or nothing.
 //!
 //! | argument | shape | type |
 //! |---|---|---|
@@ -13,9 +14,10 @@
 //! | shared | as those of the bank, or none | as those |
 //! | out | `[rows, out.len()]`, contiguous | f32, added to |
 //!
-//! The intermediate width is the same for all experts; formats may differ. Moves the matrices of the
+//! The intermediate width is the same for all experts, a multiple of the block if there is one; formats may
+//! differ. Moves the matrices of the
 //! experts that are chosen: at most `min(rows * top_k, experts)` of them, and the shared one. Two
-//! operations for each weight of a chosen expert and row.
+//! operations for each weight of a chosen expert and row, `log2(block)` for each value that is rotated.
 
 pub mod reference;
 
@@ -25,6 +27,7 @@ use crate::{
     Case, Cost, Error, Kernel, Precision, Random, RowRule, Tolerance, case,
     contract::Contract,
     gated_mul::activates,
+    hadamard::{MAX_BLOCK, is_block},
     kernel::Work,
     plan::{Activation, Expert, ExpertBias, Op, Plan, Rows, Word},
 };
@@ -52,7 +55,7 @@ fn tolerance(precision: Precision) -> Tolerance {
 }
 
 fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
-    let Op::MoeExperts { x, experts, weights, bank, shared, activation, out } = op else {
+    let Op::MoeExperts { x, experts, weights, bank, shared, activation, rotation, out } = op else {
         unreachable!("{op:?} is no moe_experts")
     };
     activates(*activation, c)?;
@@ -69,6 +72,12 @@ fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
     c.require("bank", bank.len() >= top_k, bank.len(), format_args!("{top_k} experts or more"))?;
     let intermediate = c.weight("gate", bank[0].gate)?.rows();
     c.require("gate", intermediate > 0, "no rows", "1 or more")?;
+    if let Some(block) = rotation {
+        let expected = format!("a power of two from 2 to {MAX_BLOCK}");
+        c.require("rotation", is_block(*block), block, expected)?;
+        let fits = intermediate.is_multiple_of(*block);
+        c.require("rows of gate", fits, intermediate, format_args!("a multiple of {block}"))?;
+    }
     for expert in bank.iter().chain(shared) {
         c.matrix("gate", expert.gate, intermediate, x.len())?;
         c.matrix("up", expert.up, intermediate, x.len())?;
@@ -85,7 +94,7 @@ fn contract(op: &Op, c: &mut Contract<'_>) -> Result<(), Error> {
 }
 
 fn cost(op: &Op, work: &Work<'_>) -> Cost {
-    let Op::MoeExperts { x, experts, bank, shared, out, .. } = op else {
+    let Op::MoeExperts { x, experts, bank, shared, rotation, out, .. } = op else {
         unreachable!("{op:?} is no moe_experts")
     };
     let uses = work.words(experts);
@@ -102,11 +111,13 @@ fn cost(op: &Op, work: &Work<'_>) -> Cost {
     let uses = uses + if shared.is_some() { work.rows(x) } else { 0 };
     let intermediate = work.plan.weight(bank[0].gate).rows();
     let values = intermediate * (2 * x.len() + out.len());
-    Cost { bytes: work.activation_bytes() + touched, cache_values: 0, operations: 2 * uses * values as u64 }
+    let rotating = intermediate * rotation.map_or(0, |block| block.ilog2() as usize);
+    let operations = uses * (2 * values + rotating) as u64;
+    Cost { bytes: work.activation_bytes() + touched, cache_values: 0, operations }
 }
 
 /// The sizes of a case.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Sizes {
     rows: usize,
     hidden: usize,
@@ -115,12 +126,20 @@ struct Sizes {
     top_k: usize,
     shared: bool,
     bias: bool,
+    rotation: Option<usize>,
 }
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let small =
-        Sizes { rows: 1, hidden: 48, intermediate: 33, experts: 5, top_k: 3, shared: true, bias: false };
+    let small = Sizes {
+        rows: 1,
+        hidden: 48,
+        intermediate: 33,
+        experts: 5,
+        top_k: 3,
+        shared: true,
+        ..Sizes::default()
+    };
     let silu = Activation::Silu;
     for format in FORMATS {
         // One is enough for what differs in the size of groups only.
@@ -131,8 +150,7 @@ fn cases() -> Vec<Case> {
         }
     }
     let mixed = |matrix: usize| FORMATS[matrix % FORMATS.len()];
-    let wide =
-        Sizes { rows: 33, hidden: 31, intermediate: 17, experts: 13, top_k: 4, shared: false, bias: false };
+    let wide = Sizes { rows: 33, hidden: 31, intermediate: 17, experts: 13, top_k: 4, ..Sizes::default() };
     cases.push(case("rows 33, every format", &wide, silu, mixed, spread));
     let dense = |_| FORMATS[0];
     cases.push(case("rows 65, dense", &Sizes { rows: 65, ..wide }, silu, dense, spread));
@@ -141,8 +159,15 @@ fn cases() -> Vec<Case> {
     cases.push(case("clamped", &wide, clamped, dense, spread));
     cases.push(case("one hot expert", &Sizes { top_k: 1, ..wide }, silu, dense, |_, _| vec![7]));
     cases.push(case("every format, shared", &Sizes { rows: 17, shared: true, ..wide }, silu, mixed, spread));
-    let tall =
-        Sizes { rows: 150, hidden: 130, intermediate: 70, experts: 9, top_k: 2, shared: true, bias: false };
+    let tall = Sizes {
+        rows: 150,
+        hidden: 130,
+        intermediate: 70,
+        experts: 9,
+        top_k: 2,
+        shared: true,
+        ..Sizes::default()
+    };
     cases.push(case("rows 150, shared", &tall, silu, dense, spread));
     cases.push(case("rows 150, one hot expert", &Sizes { top_k: 1, ..tall }, silu, dense, |_, _| vec![3]));
     // As gpt-oss has them, and where gate and up do not share a dispatch.
@@ -152,6 +177,14 @@ fn cases() -> Vec<Case> {
         cases.push(case(&format!("biases, {name}, every format"), &sizes, silu, mixed, spread));
     }
     cases.push(case("all experts chosen", &Sizes { rows: 3, top_k: 13, ..wide }, silu, dense, spread));
+    // Blocks that a block of columns holds several of, that are one, and that are several.
+    for (rows, block, intermediate) in [(3, 2, 34), (3, 16, 48), (5, 256, 512), (150, 32, 96), (150, 64, 320)]
+    {
+        let sizes = Sizes { rows, intermediate, rotation: Some(block), ..tall };
+        let name = format!("rows {rows}, rotated in blocks of {block}");
+        cases.push(case(&name, &Sizes { bias: true, ..sizes }, silu, |_| mxfp4(), spread));
+        cases.push(case(&format!("{name}, every format"), &sizes, silu, mixed, spread));
+    }
     cases
 }
 
@@ -177,7 +210,7 @@ fn case(
     let count = sizes.experts + usize::from(sizes.shared);
     let multiple = (0..3 * count).map(multiple).max().unwrap_or(1);
     let hidden = sizes.hidden.next_multiple_of(multiple);
-    let intermediate = sizes.intermediate.next_multiple_of(multiple);
+    let intermediate = sizes.intermediate.next_multiple_of(multiple.max(sizes.rotation.unwrap_or(1)));
     let mut bank: Vec<Expert> = (0..count)
         .map(|at| {
             let mut add = |matrix, rows, cols| {
@@ -200,7 +233,8 @@ fn case(
     let experts = plan.add_buffer("experts", Rows::Tokens, sizes.top_k, Word::U32);
     let weights = plan.add_buffer("weights", Rows::Tokens, sizes.top_k, Word::F32);
     let out = plan.add_buffer("out", Rows::Tokens, 21, Word::F32);
-    plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared, activation, out });
+    let rotation = sizes.rotation;
+    plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared, activation, rotation, out });
     let chosen = |rows: usize| {
         let rows = (0..rows).flat_map(|_| choose(&mut random, sizes));
         rows.map(|expert| f32::from_bits(expert as u32)).collect()

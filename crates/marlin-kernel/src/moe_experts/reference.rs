@@ -3,13 +3,21 @@
 use crate::{
     Error,
     gated_mul::reference::activate,
+    hadamard::reference::hadamard,
     matmul::reference::matmul,
     plan::{Activation, Expert, Op, Plan, WeightId},
     reference::{Memory, vector},
 };
 
-/// One expert: `down(activation(gate x) * (up x))`, each product with its bias if there are biases.
-pub fn expert(x: &[f32], expert: &Expert, plan: &Plan, activation: Activation) -> Vec<f64> {
+/// One expert: `down R (activation(gate x) * (up x))`, each product with its bias if there are biases; R
+/// rotates in blocks of `rotation` columns.
+pub fn expert(
+    x: &[f32],
+    expert: &Expert,
+    plan: &Plan,
+    activation: Activation,
+    rotation: Option<usize>,
+) -> Vec<f64> {
     let product = |x: &[f32], weight: WeightId, bias: Option<WeightId>| {
         matmul(x, plan.weight(weight), bias.map(|bias| vector(plan, bias)).as_deref())
     };
@@ -17,11 +25,15 @@ pub fn expert(x: &[f32], expert: &Expert, plan: &Plan, activation: Activation) -
     let up = product(x, expert.up, expert.bias.map(|bias| bias.up));
     let hidden: Vec<f32> =
         gate.iter().zip(up).map(|(&gate, up)| activate(activation, gate, up) as f32).collect();
+    let hidden = match rotation {
+        Some(block) => hadamard(&hidden, block).into_iter().map(|value| value as f32).collect(),
+        None => hidden,
+    };
     product(&hidden, expert.down, expert.bias.map(|bias| bias.down))
 }
 
 pub(crate) fn play(op: &Op, plan: &Plan, memory: &mut Memory) -> Result<(), Error> {
-    let Op::MoeExperts { x, experts, weights, bank, shared, activation, out } = op else {
+    let Op::MoeExperts { x, experts, weights, bank, shared, activation, rotation, out } = op else {
         unreachable!("{op:?} is no moe_experts")
     };
     let (values, chosen) = (memory.load(x), memory.load_words(experts));
@@ -39,7 +51,7 @@ pub(crate) fn play(op: &Op, plan: &Plan, memory: &mut Memory) -> Result<(), Erro
         }
         uses.extend(shared.iter().map(|matrices| (matrices, 1.0)));
         for (matrices, factor) in uses {
-            for (sum, value) in sum.iter_mut().zip(expert(x, matrices, plan, *activation)) {
+            for (sum, value) in sum.iter_mut().zip(expert(x, matrices, plan, *activation, *rotation)) {
                 *sum += f64::from(factor) * value;
             }
         }

@@ -18,16 +18,17 @@ fn a_small_expert() {
     let bias =
         ExpertBias { gate: add(1, 1, &[3.0f32.ln()]), up: add(1, 1, &[4.0]), down: add(1, 2, &[1.0, 5.0]) };
     let three = 3.0 * 3.0f64.ln();
-    let out = expert(&[1.0, 1.0], &plain, &plan, Activation::Silu);
+    let out = expert(&[1.0, 1.0], &plain, &plan, Activation::Silu, None);
     assert!((out[0] - 2.0 * three).abs() < 1e-6 && (out[1] + three).abs() < 1e-6, "{out:?}");
-    let out = expert(&[0.0, 0.0], &Expert { bias: Some(bias), ..plain }, &plan, Activation::Silu);
+    let out = expert(&[0.0, 0.0], &Expert { bias: Some(bias), ..plain }, &plan, Activation::Silu, None);
     assert!((out[0] - 2.0 * three - 1.0).abs() < 1e-6 && (out[1] + three - 5.0).abs() < 1e-6, "{out:?}");
 }
 
 #[test]
 fn a_dense_loop_over_all_experts_agrees() {
     let case = (KERNEL.cases)().into_iter().find(|case| case.name == "every format, shared").unwrap();
-    let Op::MoeExperts { x, experts, weights, bank, shared, activation, out } = case.plan.steps[0].op.clone()
+    let Op::MoeExperts { x, experts, weights, bank, shared, activation, rotation, out } =
+        case.plan.steps[0].op.clone()
     else {
         unreachable!()
     };
@@ -52,7 +53,8 @@ fn a_dense_loop_over_all_experts_agrees() {
             let place = chosen.iter().position(|word| word.to_bits() as usize == at);
             let weight = place.map_or(0.0, |place| f64::from(input(weights)[row * 4 + place]));
             let weight = if at == shared_at { 1.0 } else { weight };
-            let values = expert(&input(x)[row * x.len()..][..x.len()], matrices, &case.plan, activation);
+            let values =
+                expert(&input(x)[row * x.len()..][..x.len()], matrices, &case.plan, activation, rotation);
             for (sum, value) in expected.iter_mut().zip(values) {
                 *sum += weight * value;
             }

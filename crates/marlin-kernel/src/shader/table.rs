@@ -242,6 +242,13 @@ pub static SHADERS: &[Shader] = &[
         needs: Needs::Subgroups,
     },
     Shader {
+        file: "moe_experts/rotate",
+        kernel: "moe_experts",
+        slots: &[],
+        constants: &[("LAYOUT", &[0, 1, 2])],
+        needs: Needs::Subgroups,
+    },
+    Shader {
         file: "moe_experts/combine",
         kernel: "moe_experts",
         slots: &[],

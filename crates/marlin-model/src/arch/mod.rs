@@ -84,7 +84,7 @@ pub struct Model {
 pub fn build(source: &Source) -> Result<Model, Error> {
     let config = source.config();
     let architecture = source.architecture();
-    let mut builder = Builder::new(source);
+    let mut builder = Builder::new(source, source.online_rotation()?);
     (architecture.build)(config, &mut builder)?;
     let plan = builder.finish()?;
     Ok(Model {

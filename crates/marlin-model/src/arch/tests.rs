@@ -56,7 +56,7 @@ fn llama_tensors() -> Fake {
 fn plan(config: &Value, tensors: &dyn Tensors) -> Result<Plan, Error> {
     let config = Config::parse(config.to_string().as_bytes())?;
     let architecture = by_model_type(config.text_or("model_type", "")?)?;
-    let mut builder = Builder::new(tensors);
+    let mut builder = Builder::new(tensors, crate::online::block(&config)?);
     (architecture.build)(&config, &mut builder)?;
     builder.finish()
 }

@@ -9,9 +9,6 @@ use marlin_kernel::{
 use super::{MakePlayer, text::rows_only};
 use crate::{Error, Gram, RoutingReport};
 
-/// Steps of [`hidden_plan`] for one expert.
-const STEPS: usize = 2;
-
 /// The inputs of the experts of one layer.
 pub(super) struct ExpertInputs {
     x: View,
@@ -24,6 +21,8 @@ pub(super) struct ExpertInputs {
     first: usize,
     /// Plays [`hidden_plan`].
     hidden: Box<dyn Player>,
+    /// Its steps for one expert.
+    steps: usize,
     /// How many tokens chose each expert.
     pub routing: RoutingReport,
 }
@@ -40,15 +39,17 @@ impl ExpertInputs {
         first: usize,
         make: &mut MakePlayer<'_>,
     ) -> Result<ExpertInputs, Error> {
-        let Op::MoeExperts { x, experts, weights, bank, shared, activation, .. } = op else {
+        let Op::MoeExperts { x, experts, weights, bank, shared, activation, rotation, .. } = op else {
             panic!("{layer}: not a step of experts");
         };
         let all: Vec<Expert> = bank.iter().chain(shared).copied().collect();
-        let hidden = make(hidden_plan(part, &all, x.len(), *activation), 0).map_err(Error::Player)?;
+        let plan = hidden_plan(part, &all, x.len(), (*activation, *rotation));
+        let steps = plan.steps.len() / all.len();
+        let hidden = make(plan, 0).map_err(Error::Player)?;
         let routing = RoutingReport { layer: layer.to_owned(), tokens: vec![0; bank.len()] };
         let (bank, shared) = (bank.len(), shared.is_some());
         let (x, experts, weights) = (*x, *experts, *weights);
-        Ok(ExpertInputs { x, experts, weights, bank, shared, first, hidden, routing })
+        Ok(ExpertInputs { x, experts, weights, bank, shared, first, hidden, steps, routing })
     }
 
     /// Gathers from a batch played up to the step; each row counts by its `importance`, or all alike.
@@ -93,20 +94,26 @@ impl ExpertInputs {
     fn play(&mut self, expert: usize, count: usize, rows: &[f32]) -> Result<Vec<f32>, Error> {
         self.hidden.begin(&rows_only(count))?;
         self.hidden.write(INPUT, rows)?;
-        self.hidden.run(STEPS * expert..STEPS * (expert + 1))?;
-        Ok(self.hidden.read(GATE)?)
+        self.hidden.run(self.steps * expert..self.steps * (expert + 1))?;
+        Ok(self.hidden.read(HIDDEN)?)
     }
 }
 
 const INPUT: BufferId = BufferId(0);
-const GATE: BufferId = BufferId(1);
+const HIDDEN: BufferId = BufferId(1);
 
-/// For each expert `gate = activation(gate x) * (up x)`, with its biases if it has some, as a plan of
-/// [`STEPS`] steps an expert.
-fn hidden_plan(part: &Plan, experts: &[Expert], cols: usize, activation: Activation) -> Plan {
+/// For each expert `hidden = R (activation(gate x) * (up x))`, with its biases if it has some and the
+/// rotation if there is one, as a plan of as many steps an expert.
+fn hidden_plan(
+    part: &Plan,
+    experts: &[Expert],
+    cols: usize,
+    (activation, rotation): (Activation, Option<usize>),
+) -> Plan {
     let mut plan = Plan { weights: part.weights.clone(), ..Plan::default() };
     let width = experts.first().map_or(0, |expert| part.weight(expert.gate).rows());
     let x = plan.add_buffer("x", Rows::Tokens, cols, Word::F32);
+    let hidden = plan.add_buffer("hidden", Rows::Tokens, width, Word::F32);
     let gate = plan.add_buffer("gate", Rows::Tokens, width, Word::F32);
     let up = plan.add_buffer("up", Rows::Tokens, width, Word::F32);
     for expert in experts {
@@ -116,7 +123,11 @@ fn hidden_plan(part: &Plan, experts: &[Expert], cols: usize, activation: Activat
             product(expert.up, expert.bias.map(|bias| bias.up), up),
         ];
         plan.add_step("gate_up", Op::MatMul { x, products });
-        plan.add_step("act", Op::GatedMul { gate, up, activation, out: gate });
+        let out = if rotation.is_some() { gate } else { hidden };
+        plan.add_step("act", Op::GatedMul { gate, up, activation, out });
+        if let Some(block) = rotation {
+            plan.add_step("rotate", Op::Hadamard { x: gate, block, out: hidden });
+        }
     }
     plan
 }
@@ -126,4 +137,39 @@ fn columns(player: &mut dyn Player, view: &View) -> Result<Vec<f32>, Error> {
     let width = player.plan().buffer(view.buffer).width;
     let values = player.read(view.buffer)?;
     Ok(values.chunks_exact(width).flat_map(|row| &row[view.start..][..view.len()]).copied().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use marlin_format::Weight;
+    use marlin_kernel::{ReferencePlayer, hadamard::transform, plan::WeightId};
+
+    use super::*;
+
+    #[test]
+    fn what_is_gathered_is_what_down_multiplies() {
+        let part = Plan {
+            weights: [
+                [0.5, 1.0, -1.0, 2.0, 1.5, -0.5, 0.25, 1.0],
+                [1.0, 2.0, 3.0, -1.0, 0.5, -2.0, 1.0, 0.0],
+            ]
+            .map(|values| (String::new(), Weight::from_f32(4, 2, &values).unwrap()))
+            .into(),
+            ..Plan::default()
+        };
+        let expert = Expert { gate: WeightId(0), up: WeightId(1), down: WeightId(1), bias: None };
+        let hidden = |rotation| {
+            let plan = hidden_plan(&part, &[expert, expert], 2, (Activation::Silu, rotation));
+            let steps = plan.steps.len() / 2;
+            let mut player = ReferencePlayer::new(plan, 1, 1).unwrap();
+            player.begin(&rows_only(3)).unwrap();
+            player.write(INPUT, &[1.0, 2.0, -0.5, 1.0, 3.0, 0.25]).unwrap();
+            player.run(steps..2 * steps).unwrap();
+            player.read(HIDDEN).unwrap()
+        };
+        let mut expected = hidden(None);
+        assert!(expected.iter().any(|value| value.abs() > 1.0));
+        transform(&mut expected, 2, 1);
+        assert!(hidden(Some(2)).iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
 }

@@ -16,7 +16,7 @@ use marlin_format::{
 };
 use marlin_model::{Source, Tensors, published};
 
-use super::{Conversion, Tally, dense, describe, exact_dense, is_dense, natural};
+use super::{Conversion, Tally, dense, describe, exact_dense, is_dense, natural, without_rotation};
 use crate::{Error, Event, tasks};
 
 /// Matrices that inference engines multiply as one, and so want under one tensor scale.
@@ -28,8 +28,8 @@ const FUSED: [&[&str]; 3] =
 /// stop the run by `false`.
 ///
 /// # Errors
-/// [`Error::NoType`] with all tensors that are refused, [`Error::Model`], [`Error::File`] or
-/// [`Error::Stopped`]; nothing is left behind then.
+/// [`Error::Rotated`], [`Error::NoType`] with all tensors that are refused, [`Error::Model`],
+/// [`Error::File`] or [`Error::Stopped`]; nothing is left behind then.
 pub fn to_compressed_tensors(
     source: &Source,
     partial: Partial,
@@ -40,6 +40,7 @@ pub fn to_compressed_tensors(
     for leftover in partial.leftovers() {
         go_on(Event::Leftover(leftover));
     }
+    without_rotation(source, "compressed-tensors")?;
     let names = published::names(source);
     let shapes = names.iter().map(|name| published::shape(source, name)).collect::<Result<Vec<_>, _>>()?;
     let weights: Vec<u64> = shapes.iter().map(|&(rows, cols)| rows as u64 * cols as u64).collect();

@@ -14,7 +14,7 @@ use marlin_model::{
     gguf::{Exported, Origin, export, metadata},
 };
 
-use super::{Conversion, Tally, dense, describe, is_dense, natural};
+use super::{Conversion, Tally, dense, describe, is_dense, natural, without_rotation};
 use crate::{Error, Event};
 
 /// Writes `source` as the new file that `partial` becomes, with the keys of its `tokenizer`. A tensor that
@@ -22,8 +22,8 @@ use crate::{Error, Event};
 /// run by `false`.
 ///
 /// # Errors
-/// [`Error::NoType`] with all tensors that are refused, [`Error::Model`] for a model that llama.cpp does not
-/// compute, [`Error::File`] or [`Error::Stopped`]; nothing is left behind then.
+/// [`Error::Rotated`], [`Error::NoType`] with all tensors that are refused, [`Error::Model`] for a model that
+/// llama.cpp does not compute, [`Error::File`] or [`Error::Stopped`]; nothing is left behind then.
 pub fn to_gguf(
     source: &Source,
     tokenizer: Vec<(String, Value)>,
@@ -34,6 +34,7 @@ pub fn to_gguf(
     for leftover in partial.leftovers() {
         go_on(Event::Leftover(leftover));
     }
+    without_rotation(source, "GGUF")?;
     let path = partial.target().to_owned();
     let keys = [metadata(source)?, tokenizer].concat();
     let tensors = export(source)?;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use marlin_file::Ordered;
 use marlin_format::{Format, Layout, Rounding, Weight};
+use marlin_model::Source;
 use serde::Serialize;
 
 use crate::{Error, round};
@@ -74,6 +75,14 @@ impl Tally {
 
     fn rows(self) -> Vec<ConvertedRow> {
         self.0.into_values().collect()
+    }
+}
+
+/// Refuses a model whose inputs are rotated when it is played: transformers and llama.cpp do not.
+fn without_rotation(source: &Source, container: &'static str) -> Result<(), Error> {
+    match source.online_rotation()? {
+        Some(block) => Err(Error::Rotated { container, block }),
+        None => Ok(()),
     }
 }
 

@@ -67,6 +67,12 @@ pub struct Quantize {
     #[arg(long, value_name = "COLUMNS", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "128")]
     pub rotate: Option<usize>,
+    /// Rotate what the down projections of feed-forwards and experts multiply, in blocks of so many columns
+    /// at most (128 if none are named). That cannot be folded: it is done whenever the model is played, and
+    /// `convert` refuses such a model.
+    #[arg(long, value_name = "COLUMNS", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "128")]
+    pub rotate_online: Option<usize>,
     /// Begin again where an interrupted run of another text, source or options could be continued.
     #[arg(long)]
     pub restart: bool,
@@ -107,6 +113,9 @@ impl Quantize {
         let mut source = Source::open(&model.path)?;
         if let Some(columns) = self.rotate {
             source = source.rotated(columns)?;
+        }
+        if let Some(columns) = self.rotate_online {
+            source = source.rotated_online(columns)?;
         }
         let outcome = match &self.calibrate {
             Some(text) => self.calibrated(&source, text, &recipe, output)?,
