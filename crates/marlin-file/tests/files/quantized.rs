@@ -486,6 +486,30 @@ fn gguf_blocks_have_the_values_of_gguf_py() {
     assert_eq!(types, 16);
 }
 
+/// A stack of NVFP4 with a factor for each matrix, written by gguf-py (goldens/blocks.py).
+#[test]
+fn each_expert_of_an_nvfp4_stack_has_its_own_factor() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/gguf-blocks");
+    let model = Checkpoint::open(&folder.join("nvfp4-experts.gguf")).unwrap();
+    let golden = Checkpoint::open(&folder.join("nvfp4-experts.safetensors")).unwrap();
+    assert_eq!((model.stack_names(), model.weight_shape("w").unwrap()), (vec!["w"], (12, 192)));
+    for expert in 0..3 {
+        let part = model.weight_part("w", expert, 3).unwrap();
+        assert_eq!((part.weight.format().name(), part.order), ("fp4", None));
+        assert_eq!(part.weight.to_f32(), golden.expert_weight("w", expert).unwrap().to_f32(), "{expert}");
+    }
+    let refused =
+        |error: Result<_, marlin_file::Error>| text(error).split(": ").skip(1).collect::<Vec<_>>().join(": ");
+    let whole = "tensor w.scale: 3 factors that differ, expected one, as the stack is read as one matrix";
+    assert_eq!(refused(model.weight("w").map(|_| ())), whole);
+    let halves = refused(model.weight_part("w", 0, 2).map(|_| ()));
+    assert_eq!(halves, "tensor w.scale: 3 factors, expected 1 or 2");
+    let fifth = refused(model.weight_part("w", 4, 5).map(|_| ()));
+    assert_eq!(fifth, "tensor w: 12 rows, expected rows of 5 matrices, of which number 4 is read");
+    let beyond = refused(model.weight_part("w", 3, 3).map(|_| ()));
+    assert_eq!(beyond, "tensor w: 12 rows, expected rows of 3 matrices, of which number 3 is read");
+}
+
 /// Every block type that the table of dtypes knows has a weight format of the same size.
 #[test]
 fn every_gguf_type_has_its_format() {
