@@ -55,8 +55,30 @@ def draw(kind, rng):
     return raw.reshape(ROWS, BLOCKS * size)
 
 
+def experts(folder):
+    """A stack of NVFP4 matrices with a factor each, as llama.cpp reads it: w.weight and w.scale. The values
+    are gguf-py's times the factor; factors of few bits keep the products exact."""
+    count = 3
+    rng = np.random.default_rng([20261126, int(Type.NVFP4)])
+    raw = rng.integers(0, 256, (count, ROWS, BLOCKS, 36), dtype=np.uint8)
+    raw[..., :4] %= 0x7F  # a scale has no sign, and is no NaN
+    raw = raw.reshape(count, ROWS, BLOCKS * 36)
+    factors = np.array([0.3, 1.0, 0.0042], np.float16).astype(np.float32)
+    writer = gguf.GGUFWriter(folder / "nvfp4-experts.gguf", "test")
+    writer.add_tensor("w.weight", raw, raw_dtype=Type.NVFP4)
+    writer.add_tensor("w.scale", factors)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    values = np.stack([gguf.quants.dequantize(matrix, Type.NVFP4) for matrix in raw])
+    values = (values * factors[:, None, None]).astype(np.float32)
+    save_file({"w": np.ascontiguousarray(values)}, folder / "nvfp4-experts.safetensors")
+
+
 def make(folder):
     folder.mkdir(exist_ok=True)
+    experts(folder)
     tensors = {}
     for kind in HALVES:
         raw = draw(kind, np.random.default_rng([20261123, int(kind)]))

@@ -1,9 +1,9 @@
 //! A model on the local disk, whatever its container: tensors, weights, and the small files beside it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use marlin_format::Weight;
 use serde_json::{Map, Value};
@@ -36,6 +36,8 @@ pub struct Checkpoint {
     /// while the files beside it may belong to anything.
     side: Option<PathBuf>,
     quantization: Quantization,
+    /// Weights whose scales were looked through: a stack is read once for each of its experts.
+    checked: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Checkpoint {
@@ -61,7 +63,8 @@ impl Checkpoint {
     }
 
     fn beside(model: Model, side: Option<PathBuf>) -> Self {
-        let bare = Checkpoint { model, side, quantization: Quantization::default() };
+        let (quantization, checked) = (Quantization::default(), Arc::default());
+        let bare = Checkpoint { model, side, quantization, checked };
         // A config that cannot be read is an error of whoever asks for it.
         let config = bare.config_json().ok().flatten().unwrap_or_default();
         bare.with_config(&config)
@@ -116,7 +119,8 @@ impl Checkpoint {
     /// The matrix `name` with the values that are stored, bit for bit: windows of the mapped file where its
     /// layout is ours, copied otherwise. A one-dimensional tensor is one row, the matrices of a stack are one
     /// after the other. Columns that are stored in
-    /// another order than the model's come back in the model's, as dense f32.
+    /// another order than the model's come back in the model's, as dense f32. Scales of one byte are looked
+    /// through for NaN.
     ///
     /// # Errors
     /// [`Error::NoTensor`], [`Error::Shape`], [`Error::Weight`] or [`Error::Format`].
@@ -134,7 +138,24 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::weight`].
     pub fn ordered_weight(&self, name: &str) -> Result<Ordered, Error> {
-        self.source().weight(name)
+        let ordered = self.source().weight(name)?;
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !checked.contains(name) {
+            weights::check_scales(self.tensors(), name, &ordered.weight)?;
+            checked.insert(name.to_owned());
+        }
+        Ok(ordered)
+    }
+
+    /// Part `index` of `count` equal parts of the rows of [`Checkpoint::ordered_weight`], such as one expert
+    /// of a stack; of a stack whose matrices have a factor each, with its own.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::weight`].
+    pub fn weight_part(&self, name: &str, index: usize, count: usize) -> Result<Ordered, Error> {
+        let part = self.source().part(name, index, count)?;
+        weights::check_scales(self.tensors(), name, &part.weight)?;
+        Ok(part)
     }
 
     /// Rows and columns of the matrix `name`, without reading it.

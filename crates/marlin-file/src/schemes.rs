@@ -23,12 +23,13 @@ mod fp8;
 mod gptq;
 mod int8;
 mod mlx;
-mod nvfp4_gguf;
+pub(crate) mod nvfp4_gguf;
 mod order;
 mod packed;
 mod values;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use marlin_format::Weight;
 
@@ -140,6 +141,20 @@ impl<'a> Stored<'a> {
     pub fn shape_error(&self, tensor: &TensorView, expected: &'static str) -> Error {
         let (file, name) = (self.tensors.source().to_owned(), tensor.name.clone());
         Error::Shape { file, tensor: name, found: tensor.shape.clone(), expected }
+    }
+
+    /// The rows of part `index` of `count` equal parts.
+    pub fn part_rows(
+        &self,
+        (rows, _): (usize, usize),
+        index: usize,
+        count: usize,
+    ) -> Result<Range<usize>, Error> {
+        if index >= count || !rows.is_multiple_of(count) {
+            let expected = format!("rows of {count} matrices, of which number {index} is read");
+            return Err(self.error("", format!("{rows} rows"), expected));
+        }
+        Ok(index * (rows / count)..(index + 1) * (rows / count))
     }
 
     fn full(&self, suffix: &str) -> String {

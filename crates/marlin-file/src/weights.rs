@@ -4,14 +4,16 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use marlin_format::{Layout, Parts, Weight, by_name};
+use marlin_format::{Flaw, Layout, Parts, Weight, by_name};
 
 use crate::quantization::Quantization;
-use crate::schemes::{Ordered, SCHEMES, Stored};
+use crate::schemes::{Ordered, SCHEMES, Stored, nvfp4_gguf};
 use crate::{Error, TensorView, Tensors};
 
 /// What follows the name of a dense weight.
 const DENSE: &str = ".weight";
+/// What a [`Flaw`] calls a scale; one of positions or zero points is none of a reader's.
+const SCALE_FIELD: &str = "scale";
 
 /// The tensors of a checkpoint with what is known of them besides.
 #[derive(Clone, Copy)]
@@ -64,6 +66,17 @@ impl<'a> Source<'a> {
         Ok(whole(self.tensors, tensor, rows, cols, tensor.data.clone())?.into())
     }
 
+    /// See [`crate::Checkpoint::weight_part`].
+    pub fn part(self, name: &'a str, index: usize, count: usize) -> Result<Ordered, Error> {
+        let stored = self.stored(name);
+        if let Some(weight) = nvfp4_gguf::part(&stored, index, count)? {
+            return Ok(weight.into());
+        }
+        let Ordered { weight, order } = self.weight(name)?;
+        let rows = stored.part_rows((weight.rows(), weight.cols()), index, count)?;
+        Ok(Ordered { weight: weight.slice_rows(rows), order })
+    }
+
     /// See [`crate::Checkpoint::weight_shape`].
     pub fn shape(self, name: &'a str) -> Result<(usize, usize), Error> {
         let stored = self.stored(name);
@@ -102,7 +115,30 @@ pub(crate) fn expert_weight(tensors: &Tensors, name: &str, expert: usize) -> Res
         return Err(Error::NoExpert { file, tensor, expert, experts });
     }
     let len = tensor.data.len() / experts;
-    whole(tensors, tensor, rows, cols, tensor.data.slice(expert * len..(expert + 1) * len))
+    let weight = whole(tensors, tensor, rows, cols, tensor.data.slice(expert * len..(expert + 1) * len))?;
+    check_scales(tensors, name, &weight)?;
+    Ok(weight)
+}
+
+/// Fails if a scale of one byte (E4M3 of NVFP4, E8M0 of MXFP4) of `weight`, read from tensor `name`, is NaN
+/// or too large: such bytes decode to some number, so nothing later would tell. Reads the scales, and the
+/// positions of a sparse weight.
+///
+/// # Errors
+/// [`Error::Format`] names the first.
+pub(crate) fn check_scales(tensors: &Tensors, name: &str, weight: &Weight) -> Result<(), Error> {
+    let format = weight.format();
+    if !format.has_byte_scales() {
+        return Ok(());
+    }
+    for row in 0..weight.rows() {
+        let flaw = format.first_flaw(weight.row(row)).filter(|flaw| flaw.field == SCALE_FIELD);
+        if let Some(Flaw { group, field, value: found }) = flaw {
+            let error = marlin_format::Error::Group { format: format.name(), row, group, field, found };
+            return Err(format_error(tensors, name)(error));
+        }
+    }
+    Ok(())
 }
 
 /// Looks through `weight`, read from tensor `name` of `file`, for what no encoder writes: scales and

@@ -108,6 +108,10 @@ impl Format for Blocks {
         true
     }
 
+    fn has_byte_scales(&self) -> bool {
+        matches!(self.floats, Floats::E8m0)
+    }
+
     fn first_flaw(&self, row: Row<'_>) -> Option<Flaw> {
         let mut blocks = row.codes.chunks_exact(self.bytes).enumerate();
         blocks.find_map(|(index, block)| {

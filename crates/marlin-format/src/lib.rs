@@ -145,6 +145,11 @@ pub trait Format: Debug + Send + Sync {
     /// and writes nothing, for formats that are not integer codes ([`Layout::has_integers`]).
     fn unpack(&self, row: Row<'_>, out: Unpacked<'_>) -> bool;
 
+    /// Whether scales are floats of one byte, some of which are NaN.
+    fn has_byte_scales(&self) -> bool {
+        matches!(self.layout(), Layout::Grouped { scale: ScaleType::E4m3 | ScaleType::E8m0, .. })
+    }
+
     /// The first group of the row whose scale, offset or zero point is none a value can be made with:
     /// NaN, so large that a value overflows, or beyond the codes. Reads no codes. `None` for rows
     /// that are fine and for dense formats.

@@ -144,12 +144,13 @@ impl Format for Sparse {
 
     fn first_flaw(&self, row: Row<'_>) -> Option<Flaw> {
         let (half, positions) = self.split(row);
-        let mut fours = pairs(positions).take(row.cols.div_ceil(4)).enumerate();
-        if let Some((four, [first, second])) = fours.find(|(_, [first, second])| first >= second) {
-            let group = 4 * four / self.layout().group();
-            return Some(Flaw { group, field: "positions", value: (first | second << 2) as f32 });
+        if let Some(flaw) = self.half.first_flaw(half) {
+            return Some(flaw);
         }
-        self.half.first_flaw(half)
+        let mut fours = pairs(positions).take(row.cols.div_ceil(4)).enumerate();
+        let (four, [first, second]) = fours.find(|(_, [first, second])| first >= second)?;
+        let group = 4 * four / self.layout().group();
+        Some(Flaw { group, field: "positions", value: (first | second << 2) as f32 })
     }
 
     fn tensor_scale(&self, absmax: f32) -> f32 {

@@ -283,7 +283,11 @@ impl Tensors for Source {
     fn weight(&self, name: &str) -> Result<Weight, Error> {
         let read = |name: &str| {
             let origin = self.origin(name)?;
-            origin.transform.apply(&origin.name, self.checkpoint.weight(&origin.name)?)
+            let Transform::Part { index, count } = origin.transform else {
+                return origin.transform.apply(&origin.name, self.checkpoint.weight(&origin.name)?);
+            };
+            let part = self.checkpoint.weight_part(&origin.name, index, count)?;
+            part.natural().map_err(|source| Error::Weight { name: name.to_owned(), source })
         };
         let weight = match &self.rotation {
             None => read(name)?,
@@ -305,6 +309,9 @@ impl Tensors for Source {
         let rotated = self.rotation.is_some() || self.online.is_some();
         if rotated || !origin.transform.keeps_columns() {
             return Ok(self.weight(name)?.into());
+        }
+        if let Transform::Part { index, count } = origin.transform {
+            return Ok(self.checkpoint.weight_part(&origin.name, index, count)?);
         }
         let Ordered { weight, order } = self.checkpoint.ordered_weight(&origin.name)?;
         Ok(Ordered { weight: origin.transform.apply(&origin.name, weight)?, order })

@@ -34,6 +34,9 @@ pub(super) const MLX: Scheme = Scheme {
     read,
 };
 
+/// The power of two that is none.
+const E8M0_NAN: u8 = 0xff;
+
 /// Widths of affine codes.
 const BITS: [usize; 6] = [2, 3, 4, 5, 6, 8];
 /// What MLX quantizes to unless told otherwise.
@@ -110,6 +113,11 @@ fn read(stored: &Stored<'_>) -> Result<Ordered, Error> {
     let wrap = |error| stored.format_error(error);
     let Some(biases) = stored.part(BIASES) else {
         if bits == 8 {
+            if let Some(at) = scales.data.iter().position(|scale| *scale == E8M0_NAN) {
+                let (row, group) = (at * group / cols, at * group % cols / group);
+                let found = format!("row {row}, group {group}: scale NaN");
+                return Err(stored.error(SCALES, found, "powers of two"));
+            }
             return Ok(mxfp8(codes, scales, (rows, cols)).map_err(wrap)?.into());
         }
         let format = by_name(if group == 16 { "fp4" } else { "mxfp4" }).map_err(wrap)?;

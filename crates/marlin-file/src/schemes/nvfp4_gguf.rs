@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!  X.weight       NVFP4 [.., rows, cols]
-//!  X.scale        f32 [1], a factor; 1 without it
+//!  X.scale        f32 [1], a factor, or [experts], one for each matrix of a stack; 1 without it
 //!  X.input_scale  of activations, not read
 //! ```
+
+use std::ops::Range;
 
 use marlin_format::import::nvfp4_to_rows;
 use marlin_format::{Parts, Weight, by_name};
@@ -35,22 +37,65 @@ fn shape(stored: &Stored<'_>) -> Result<(usize, usize), Error> {
 }
 
 fn read(stored: &Stored<'_>) -> Result<Ordered, Error> {
-    let (rows, cols) = shape(stored)?;
-    let tensor_scale = match stored.part(SCALE) {
-        None => 1.0,
-        Some(factor) => match (factor.dtype, factor.data.as_chunks::<4>().0) {
-            (Dtype::F32, [bytes]) => f32::from_le_bytes(*bytes),
-            _ => return Err(stored.error(SCALE, describe(factor), "F32 [1]")),
-        },
-    };
-    if !(tensor_scale.is_finite() && tensor_scale > 0.0) {
-        return Err(stored.error(SCALE, tensor_scale.to_string(), "a finite factor above 0"));
+    let (rows, _) = shape(stored)?;
+    let factors = factors(stored)?;
+    if factors.iter().any(|factor| *factor != factors[0]) {
+        let found = format!("{} factors that differ", factors.len());
+        return Err(stored.error(SCALE, found, "one, as the stack is read as one matrix"));
     }
-    let (codes, scales) = nvfp4_to_rows(&stored.need(BLOCKS)?.data);
-    if scales.contains(&E4M3_NAN) {
-        return Err(stored.error(BLOCKS, "a scale of 0xff", "scales up to 448"));
+    Ok(matrix(stored, 0..rows, factors[0])?.into())
+}
+
+/// Part `index` of `count` equal parts of the rows, with its own factor; `None` for a weight that is stored
+/// in another way.
+///
+/// # Errors
+/// As [`Checkpoint::weight_part`](crate::Checkpoint::weight_part).
+pub(crate) fn part(stored: &Stored<'_>, index: usize, count: usize) -> Result<Option<Weight>, Error> {
+    if !(NVFP4_GGUF.shows)(stored) {
+        return Ok(None);
+    }
+    let rows = stored.part_rows(shape(stored)?, index, count)?;
+    let factors = factors(stored)?;
+    let factor = match factors[..] {
+        [factor] => factor,
+        _ if factors.len() == count => factors[index],
+        _ => return Err(stored.error(SCALE, format!("{} factors", factors.len()), format!("1 or {count}"))),
+    };
+    matrix(stored, rows, factor).map(Some)
+}
+
+/// The factors: one, or one for each matrix of a stack.
+fn factors(stored: &Stored<'_>) -> Result<Vec<f32>, Error> {
+    let Some(tensor) = stored.part(SCALE) else { return Ok(vec![1.0]) };
+    let stack = match stored.need(BLOCKS)?.shape[..] {
+        [count, _, _] => count,
+        _ => 1,
+    };
+    let (bytes, _) = tensor.data.as_chunks::<4>();
+    if tensor.dtype != Dtype::F32 || (bytes.len() != 1 && bytes.len() != stack) {
+        let expected = if stack == 1 { "F32 [1]".to_owned() } else { format!("F32 [1] or [{stack}]") };
+        return Err(stored.error(SCALE, describe(tensor), expected));
+    }
+    let factors: Vec<f32> = bytes.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    match factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0)) {
+        Some(bad) => Err(stored.error(SCALE, bad.to_string(), "a finite factor above 0")),
+        None => Ok(factors),
+    }
+}
+
+/// Some rows, and what they are multiplied by.
+fn matrix(stored: &Stored<'_>, range: Range<usize>, tensor_scale: f32) -> Result<Weight, Error> {
+    let (all, cols) = shape(stored)?;
+    let (data, rows) = (&stored.need(BLOCKS)?.data, range.len());
+    let row_bytes = data.len() / all;
+    let (codes, scales) = nvfp4_to_rows(&data[range.start * row_bytes..range.end * row_bytes]);
+    if let Some(at) = scales.iter().position(|scale| *scale == E4M3_NAN) {
+        let (row, group) = (range.start + at / (cols / 16), at % (cols / 16));
+        let found = format!("row {row}, group {group}: scale 0xff (NaN)");
+        return Err(stored.error(BLOCKS, found, "scales up to 448"));
     }
     let parts = Parts { scales: scales.into(), tensor_scale, ..Parts::codes_only(codes.into()) };
     let weight = by_name("fp4").and_then(|format| Weight::new(format, rows, cols, parts));
-    Ok(weight.map_err(|error| stored.format_error(error))?.into())
+    weight.map_err(|error| stored.format_error(error))
 }

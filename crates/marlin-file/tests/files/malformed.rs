@@ -178,6 +178,45 @@ fn mlx() {
     );
 }
 
+/// What is expected of a scale.
+const FINITE: &str = "expects one with which every value is finite";
+
+#[test]
+fn scales_of_one_byte_that_are_nan() {
+    for (name, format, nan) in [("nvfp4", "fp4", 0x7f), ("nvfp4", "fp4", 0xff), ("mxfp4", "mxfp4", 0xff)] {
+        let scales = parts("compressed-tensors", name);
+        let groups = scales.list.iter().find(|part| part.0 == ".weight_scale").unwrap().2[1];
+        let scale = scales.write(".weight_scale", 2 * groups + 1, &[nan]).refused();
+        assert_eq!(scale, format!(": row 2, group 1: scale NaN, {format} {FINITE}"));
+    }
+    for (name, format) in [("nvfp4", "fp4"), ("mxfp4", "mxfp4")] {
+        let scale = parts("mlx", name).write(".scales", 0, &[0xff]).refused();
+        assert_eq!(scale, format!(": row 0, group 0: scale NaN, {format} {FINITE}"));
+    }
+    let scale = parts("mlx", "mxfp8").write(".scales", 3, &[0xff]).refused();
+    assert!(
+        scale.starts_with(".scales: row ") && scale.ends_with(": scale NaN, expected powers of two"),
+        "{scale}"
+    );
+    const MXFP4: u32 = 39;
+    let mut blocks = vec![0x31; 3 * 2 * 17];
+    let open = |blocks: &[u8]| {
+        let file = GgufFile::new().tensor("w.weight", &[64, 3], MXFP4, blocks).parse().unwrap();
+        Checkpoint::from(Model::Gguf(file))
+    };
+    assert!(open(&blocks).weight("w").is_ok());
+    blocks[5 * 17] = 0xff;
+    let found = format!("f.gguf: tensor w: row 2, group 1: scale NaN, mxfp4-gguf {FINITE}");
+    assert_eq!(text(open(&blocks).weight("w")), found);
+    // A second look finds it as well.
+    let twice = open(&blocks);
+    assert_eq!(text(twice.weight("w")), text(twice.weight("w")));
+    let stack = GgufFile::new().tensor("w.weight", &[64, 1, 3], MXFP4, &blocks).parse().unwrap();
+    let stack = Checkpoint::from(Model::Gguf(stack));
+    assert!(stack.expert_weight("w", 1).is_ok());
+    assert_eq!(text(stack.expert_weight("w", 2)), found.replace("row 2", "row 0"));
+}
+
 #[test]
 fn float4() {
     let golden = || parts("modelopt-nvfp4", "w");
@@ -187,16 +226,17 @@ fn float4() {
     }
     let scales = golden().set(".weight_scale", "F8_E4M3", &[5, 2], &[0; 10]).refused();
     assert_eq!(scales, ".weight_scale: F8_E4M3 [5, 2], expected F8_E4M3 [5, 3]");
-    let nan = golden().write(".weight_scale", 4, &[0x7f]).open().weight("w").unwrap();
-    assert_eq!(
-        text(check_finite("f", "w", &nan)),
-        "f: tensor w: row 1, group 1: scale NaN, fp4 expects one with which every value is finite"
-    );
+    for nan in [0x7f, 0xff] {
+        let scale = golden().write(".weight_scale", 4, &[nan]).refused();
+        assert_eq!(scale, format!(": row 1, group 1: scale NaN, fp4 {FINITE}"));
+    }
     let golden = || parts("gpt-oss", "experts.gate_up_proj");
     let blocks = golden().set("_blocks", "U8", &[3, 6, 4, 8], &[0; 576]).refused();
     assert_eq!(blocks, "_blocks: U8 [3, 6, 4, 8], expected U8 [experts, rows, blocks, 16]");
     let scales = golden().set("_scales", "U8", &[3, 6, 1], &[0; 18]).refused();
     assert_eq!(scales, "_scales: U8 [3, 6, 1], expected U8 [3, 6, 2]");
+    let scale = golden().write("_scales", 13, &[0xff]).refused();
+    assert_eq!(scale, format!(": row 6, group 1: scale NaN, mxfp4 {FINITE}"));
     let square = parts("mmfp4", "rows").set(".qweight", "U32", &[2, 32], &[0; 256]).set(
         ".scales",
         "F16",
@@ -291,6 +331,12 @@ fn nvfp4_of_a_gguf() {
     }
     let scale = refused(blocks().tensor("w.scale", &[3], F32, &[0; 12]));
     assert_eq!(scale, "f.gguf: tensor w.scale: F32 [3], expected F32 [1]");
+    let stack = || GgufFile::new().tensor("w.weight", &[64, 2, 3], NVFP4, &[0x31; 6 * 36]);
+    let scale = refused(stack().tensor("w.scale", &[2], F32, &[0; 8]));
+    assert_eq!(scale, "f.gguf: tensor w.scale: F32 [2], expected F32 [1] or [3]");
+    let scale = refused(stack().tensor("w.scale", &[3], F32, &f32s(&[1.0, 0.0, 1.0])));
+    assert_eq!(scale, "f.gguf: tensor w.scale: 0, expected a finite factor above 0");
+    assert!(open(&stack().tensor("w.scale", &[3], F32, &f32s(&[0.5; 3]))).weight("w").is_ok());
     let scale = refused(blocks().tensor("w.scale", &[1], F16, &[0; 2]));
     assert_eq!(scale, "f.gguf: tensor w.scale: F16 [1], expected F32 [1]");
     // Rows of whole blocks, all of them in the file.
@@ -301,7 +347,8 @@ fn nvfp4_of_a_gguf() {
     assert_eq!(text(short.parse()), "f.gguf: tensor w.weight: bytes 96..312, the tensor data is 96..276");
     // The byte of NaN means 0, and a scale has no sign: ggml reads 0xff as 480, which E4M3 does not have.
     let large = refused(GgufFile::new().tensor("w.weight", &[64, 1], NVFP4, &[0xff; 36]));
-    assert_eq!(large, "f.gguf: tensor w.weight: a scale of 0xff, expected scales up to 448");
+    let expected = "row 0, group 0: scale 0xff (NaN), expected scales up to 448";
+    assert_eq!(large, format!("f.gguf: tensor w.weight: {expected}"));
     let odd = GgufFile::new().tensor(
         "w.weight",
         &[64, 1],

@@ -37,9 +37,19 @@ pub fn arbitrary(format: &'static dyn Format, rows: usize, cols: usize, seed: u6
     if let Layout::Grouped { code, .. } = layout {
         zeros.iter_mut().for_each(|zero| *zero &= ((1u16 << code.bits()) - 1) as u8);
     }
+    let (mut codes, mut scales) = (stream(layout.code_bytes(cols), 1), stream(layout.scale_bytes(cols), 2));
+    if format.has_byte_scales() {
+        // A scale that is NaN, or beyond what values are made with, is refused.
+        let (first_bytes, last) = match layout {
+            Layout::Blocks { bytes, .. } => (codes.iter_mut().step_by(bytes), 0xfc),
+            Layout::Grouped { scale: ScaleType::E4m3, .. } => (scales.iter_mut().step_by(1), 0x7e),
+            _ => (scales.iter_mut().step_by(1), 0xfc),
+        };
+        first_bytes.for_each(|scale| *scale %= last + 1);
+    }
     let parts = Parts {
-        codes: stream(layout.code_bytes(cols), 1).into(),
-        scales: stream(layout.scale_bytes(cols), 2).into(),
+        codes: codes.into(),
+        scales: scales.into(),
         zeros: zeros.into(),
         codebook: noise(layout.codebook_len(), seed + 4)
             .into_iter()
@@ -225,12 +235,12 @@ fn formats_that_do_not_fit_are_named() {
     );
 }
 
-/// An fp4 weight `[2, 32]` with this divisor.
-fn fp4_with_divisor(divisor: f32) -> Checkpoint {
+/// An fp4 weight `[2, 32]` with this divisor, and this scale of the last group.
+fn fp4_with_divisor(divisor: f32, scale: u8) -> Checkpoint {
     open(tensors_with(
         &[
             ("w.weight_packed", "U8", &[2, 16], &[0x22; 32]),
-            ("w.weight_scale", "F8_E4M3", &[2, 2], &[0x38, 0x38, 0x38, 0x7f]),
+            ("w.weight_scale", "F8_E4M3", &[2, 2], &[0x38, 0x38, 0x38, scale]),
             ("w.weight_global_scale", "F32", &[1], &f32s(&[divisor])),
         ],
         r#""__metadata__":{"marlin.formats":"{\"w\":\"fp4\"}"},"#,
@@ -241,22 +251,19 @@ fn fp4_with_divisor(divisor: f32) -> Checkpoint {
 fn scales_that_are_no_scales() {
     for divisor in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-40] {
         assert_eq!(
-            text(fp4_with_divisor(divisor).weight("w")),
+            text(fp4_with_divisor(divisor, 0x38).weight("w")),
             format!(
                 "f.safetensors: tensor w.weight_global_scale: {divisor}, expected a finite divisor above 0"
             )
         );
     }
-    let weight = fp4_with_divisor(4.0).weight("w").unwrap();
-    assert_eq!(weight.parts().tensor_scale, 0.25);
-    let mut row = [0.0; 32];
-    weight.decode_row(0, &mut row);
-    assert_eq!(row, [0.25; 32]);
-    // The last group's scale is E4M3's NaN.
-    assert_eq!(
-        text(check_finite("f", "w", &weight)),
-        "f: tensor w: row 1, group 1: scale NaN, fp4 expects one with which every value is finite"
-    );
+    let weight = fp4_with_divisor(4.0, 0x38).weight("w").unwrap();
+    assert_eq!((weight.parts().tensor_scale, weight.to_f32()), (0.25, vec![0.25; 64]));
+    for nan in [0x7f, 0xff] {
+        let scale = text(fp4_with_divisor(4.0, nan).weight("w"));
+        let expected = "scale NaN, fp4 expects one with which every value is finite";
+        assert_eq!(scale, format!("f.safetensors: tensor w: row 1, group 1: {expected}"));
+    }
 }
 
 /// The tensors of a weight as another writer of compressed-tensors would name them.
@@ -296,7 +303,7 @@ fn other_writers_formats_are_found_by_their_layout() {
     let weight = foreign(int8, ("F16", &[4, 2], &half[..16]), [4, 256], &[]).weight("w").unwrap();
     assert_eq!(weight.format().name(), "int8");
     let e2m1 = ("U8", &[8, 128][..], &codes[..]);
-    let scales = noise(128, 3);
+    let scales: Vec<u8> = noise(128, 3).into_iter().map(|scale| scale % 0x7f).collect();
     let global = ("w.weight_global_scale", "F32", &[1][..], &f32s(&[2.0])[..]);
     let weight = foreign(e2m1, ("F8_E4M3", &[8, 16], &scales), [8, 256], &[global]).weight("w").unwrap();
     assert_eq!((weight.format().name(), weight.parts().tensor_scale), ("fp4", 0.5));
@@ -477,6 +484,30 @@ fn gguf_blocks_have_the_values_of_gguf_py() {
         types += 1;
     }
     assert_eq!(types, 16);
+}
+
+/// A stack of NVFP4 with a factor for each matrix, written by gguf-py (goldens/blocks.py).
+#[test]
+fn each_expert_of_an_nvfp4_stack_has_its_own_factor() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../goldens/gguf-blocks");
+    let model = Checkpoint::open(&folder.join("nvfp4-experts.gguf")).unwrap();
+    let golden = Checkpoint::open(&folder.join("nvfp4-experts.safetensors")).unwrap();
+    assert_eq!((model.stack_names(), model.weight_shape("w").unwrap()), (vec!["w"], (12, 192)));
+    for expert in 0..3 {
+        let part = model.weight_part("w", expert, 3).unwrap();
+        assert_eq!((part.weight.format().name(), part.order), ("fp4", None));
+        assert_eq!(part.weight.to_f32(), golden.expert_weight("w", expert).unwrap().to_f32(), "{expert}");
+    }
+    let refused =
+        |error: Result<_, marlin_file::Error>| text(error).split(": ").skip(1).collect::<Vec<_>>().join(": ");
+    let whole = "tensor w.scale: 3 factors that differ, expected one, as the stack is read as one matrix";
+    assert_eq!(refused(model.weight("w").map(|_| ())), whole);
+    let halves = refused(model.weight_part("w", 0, 2).map(|_| ()));
+    assert_eq!(halves, "tensor w.scale: 3 factors, expected 1 or 2");
+    let fifth = refused(model.weight_part("w", 4, 5).map(|_| ()));
+    assert_eq!(fifth, "tensor w: 12 rows, expected rows of 5 matrices, of which number 4 is read");
+    let beyond = refused(model.weight_part("w", 3, 3).map(|_| ()));
+    assert_eq!(beyond, "tensor w: 12 rows, expected rows of 3 matrices, of which number 3 is read");
 }
 
 /// Every block type that the table of dtypes knows has a weight format of the same size.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use marlin_file::{Dtype, GgufTensor, GgufWriter, Partial, gguf::Value};
 use marlin_format::{
     Format, Weight,
-    export::{common_scale, rescaled, rows_to_nvfp4, to_blocks},
+    export::{rescaled, rows_to_nvfp4, to_blocks},
 };
 use marlin_model::{
     Source, Tensors,
@@ -165,14 +165,39 @@ fn same_type(weights: &[Weight]) -> Option<Kept> {
     same.then_some((Dtype::of_format(format)?, pieces, None))
 }
 
-/// NVFP4, with the factor beside it where llama.cpp takes it from there, else in the scales.
+/// NVFP4, with the factor of each beside them where llama.cpp takes it from there, else in the scales.
 fn nvfp4(weights: &[Weight], scaled: bool) -> Option<Kept> {
     let weights = match scaled {
-        true => common_scale(weights)?,
+        true => weights.to_vec(),
         false => weights.iter().map(|weight| rescaled(weight, 1.0)).collect::<Option<_>>()?,
     };
-    let factor = weights.first()?.parts().tensor_scale;
-    let scale = (factor != 1.0).then(|| factor.to_le_bytes().repeat(weights.len()).into());
+    let factors: Vec<f32> = weights.iter().map(|weight| weight.parts().tensor_scale).collect();
+    let bytes = || factors.iter().flat_map(|factor| factor.to_le_bytes()).collect::<Vec<u8>>();
+    let scale = factors.iter().any(|factor| *factor != 1.0).then(|| bytes().into());
     let pieces = weights.iter().map(|weight| Some(rows_to_nvfp4(weight)?.into())).collect::<Option<_>>()?;
     Some((Dtype::Nvfp4, pieces, scale))
+}
+
+#[cfg(test)]
+mod tests {
+    use marlin_format::{Rounding, by_name};
+
+    use super::*;
+
+    #[test]
+    fn experts_keep_their_own_factors() {
+        let of = |largest: f32| {
+            let values: Vec<f32> = (0..128).map(|at| largest * (at as f32 / 64.0 - 1.0)).collect();
+            Weight::encode(by_name("fp4").unwrap(), 2, 64, &values, Rounding::default()).unwrap()
+        };
+        let weights = [of(0.3), of(7.0)];
+        let (dtype, pieces, scale) = nvfp4(&weights, true).unwrap();
+        assert_eq!((dtype, pieces.len()), (Dtype::Nvfp4, 2));
+        let factors = weights.each_ref().map(|weight| weight.parts().tensor_scale);
+        assert_ne!(factors[0], factors[1]);
+        assert_eq!(scale.unwrap()[..], factors.map(f32::to_le_bytes).concat());
+        // Where llama.cpp reads no factor, a weight has none, or no such blocks.
+        let (_, _, scale) = nvfp4(&[of(6.0 * 448.0)], false).unwrap();
+        assert!(scale.is_none() && nvfp4(&weights, false).is_none());
+    }
 }
