@@ -2,10 +2,10 @@
 //!
 //! Mutants are made by machine from the source of one variant of every shader: one without each of its
 //! barriers, one for each element it stores with the index shifted by one, one for each matrix loaded or
-//! stored the other way round, one for each threadgroup array of a single element, one with an infinity where a
-//! kernel masks. They are played on the cases that take the variant. Of each kind some are tried until one
-//! is found, for a line that no case reaches cannot be; with `MARLIN_ALL_MUTANTS=1` all are, and the test
-//! prints how many were made and found, and which were not.
+//! stored the other way round, one for each threadgroup array of a single element, one with an infinity
+//! where a kernel masks. They are played on the cases that execute the variant. Of each kind some are
+//! tried until one is found, for a line that no case reaches cannot be; with `MARLIN_ALL_MUTANTS=1` all
+//! are, and the test prints how many were made and found, and which were not.
 
 #![cfg(target_os = "linux")]
 

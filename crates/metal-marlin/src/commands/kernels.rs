@@ -97,8 +97,8 @@ struct ShaderRow {
     /// Whether CI's device, Mesa's lavapipe, has what it needs.
     in_ci: bool,
     variants: usize,
-    /// Variants whose Metal sources `cargo xtask metal` executes on a CPU, in CI; none where Metal has no words
-    /// for them.
+    /// Variants whose Metal sources `cargo xtask metal` executes on a CPU, in CI; none where Metal has no
+    /// words for them.
     metal_executed: Option<usize>,
     /// Variants that the tests of now have run.
     ran_here: Option<usize>,
