@@ -40,10 +40,12 @@ const CASE: &str = "rows 33, [65, 272], fp4";
 #[test]
 fn sixty_four_kib_of_threadgroup_memory() {
     let larger = |text: &str| {
-        let (before, rest) = text.split_once(" inner[").unwrap();
-        let (count, after) = rest.split_once(']').unwrap();
-        assert!(count.parse::<usize>().is_ok(), "{count}");
-        format!("{before} inner[16384]{after}")
+        let (_, argument) = text.split_once("threadgroup type_").unwrap();
+        let (number, _) = argument.split_once('&').unwrap();
+        let (before, rest) = text.split_once(&format!("struct type_{number} {{")).unwrap();
+        let (element, rest) = rest.split_once(" inner[").unwrap();
+        let (_, after) = rest.split_once(']').unwrap();
+        format!("{before}struct type_{number} {{{element} inner[16384]{after}")
     };
     let message = found(CASE, &product(), larger);
     assert!(message.contains("matmul-e2m1_e4m3"), "{message}");
