@@ -190,13 +190,14 @@ mod tests {
             let values: Vec<f32> = (0..128).map(|at| largest * (at as f32 / 64.0 - 1.0)).collect();
             Weight::encode(by_name("fp4").unwrap(), 2, 64, &values, Rounding::default()).unwrap()
         };
-        let weights = [of(0.3), of(7.0)];
+        let weights = [of(0.001), of(7.0)];
         let (dtype, pieces, scale) = nvfp4(&weights, true).unwrap();
         assert_eq!((dtype, pieces.len()), (Dtype::Nvfp4, 2));
         let factors = weights.each_ref().map(|weight| weight.parts().tensor_scale);
         assert_ne!(factors[0], factors[1]);
         assert_eq!(scale.unwrap()[..], factors.map(f32::to_le_bytes).concat());
-        // Where llama.cpp reads no factor, a weight has none, or no such blocks.
+        // Where llama.cpp reads no factor, a weight has none, or no such blocks: without its factor, 0.001 has
+        // scales below the smallest of E4M3.
         let (_, _, scale) = nvfp4(&[of(6.0 * 448.0)], false).unwrap();
         assert!(scale.is_none() && nvfp4(&weights, false).is_none());
     }
