@@ -10,7 +10,7 @@ use crate::call;
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 pub struct Arguments {
-    /// `--kernel`, `--case`, `--seeds`, `--record`; `--help` tells more.
+    /// `--kernel`, `--case`, `--seeds`; `--help` tells more.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }

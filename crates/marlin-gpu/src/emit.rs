@@ -59,6 +59,15 @@ impl Target {
     }
 }
 
+/// Variants that could be translated to Metal, and that no GPU of Apple's is given: their names, and why.
+pub const UNTAKEN: [(&str, &str); 2] = [
+    ("convert_tiles", "prepares operands of 16x16 matrices"),
+    (
+        "matrix-matrix8-pairs32-positions32-k_width128-v_width128-latent0",
+        "for less than the 32 KiB of threadgroup memory that they all have",
+    ),
+];
+
 /// What a variant takes of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footprint {

@@ -2,8 +2,8 @@
 //! of threads and in both builds.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -34,9 +34,15 @@ pub struct Setup {
     cases: &'static [(&'static str, &'static str)],
 }
 
-/// Cases that show the choices of a tuning: of products, and of attention.
-const TUNED: &[(&str, &str)] =
-    &[("matmul", "fp4"), ("matmul", "every format"), ("moe_experts", ""), ("attention", "")];
+/// Cases that show the choices of a tuning: for products and few rows of experts, and for attention.
+const PRODUCTS: &[(&str, &str)] = &[
+    ("matmul", "every format"),
+    ("matmul", "after a norm"),
+    ("moe_experts", "rows 1,"),
+    ("moe_experts", "rows 3,"),
+    ("moe_experts", "few rows"),
+];
+const ATTENTION: &[(&str, &str)] = &[("attention", "long"), ("attention", "chunks and decode")];
 
 /// All setups: as `run` plays, with f32 operands, and with what `tune` can choose besides.
 pub fn setups() -> Vec<Setup> {
@@ -56,16 +62,12 @@ pub fn setups() -> Vec<Setup> {
         precision: Precision::Exact,
         ..usual.clone()
     };
-    let split = default.split.map(|split| 3 - split);
     let tunings = [
-        Tuning { matvec: [4; 4], split, workgroups: 3, gate_up: 2, down: 4 },
-        Tuning { matvec: [2; 4], down: 2, ..default },
+        (Tuning { matvec: [4; 4], gate_up: 2, down: 4, ..default }, PRODUCTS),
+        (Tuning { matvec: [2; 4], down: 2, ..default }, PRODUCTS),
+        (Tuning { workgroups: 3, ..default }, ATTENTION),
     ];
-    let tuned = tunings.map(|tuning| {
-        // Attention has one choice, which the second leaves as it was.
-        let cases = if tuning.workgroups == default.workgroups { &TUNED[..3] } else { TUNED };
-        Setup { name: "tuned", tuning, cases, ..usual.clone() }
-    });
+    let tuned = tunings.map(|(tuning, cases)| Setup { name: "tuned", tuning, cases, ..usual.clone() });
     [usual, exact].into_iter().chain(tuned).collect()
 }
 
@@ -100,7 +102,7 @@ impl Setup {
 }
 
 /// What was found of a kernel.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Found {
     /// The kernel's name.
     pub kernel: &'static str,
@@ -115,8 +117,8 @@ pub struct Found {
 }
 
 /// Plays every case of the kernels whose name and case `filter` takes, in every setup and in `seeds`
-/// orders of threads; the first case of each variant is searched for races too, which any order shows.
-/// `done` hears of each case.
+/// orders of threads; then the quickest case of each variant once more, searched for races, which any order
+/// shows. `done` hears of each case.
 ///
 /// The first failure of a case in a setup is its only one.
 pub fn check(
@@ -126,45 +128,85 @@ pub fn check(
     done: impl Fn() + Sync,
 ) -> Vec<Found> {
     let sources = Arc::new(Sources::new(compiler.clone()));
-    let setups = setups();
-    let tasks: Vec<(usize, Case, &Setup)> = setups
-        .iter()
-        .flat_map(|setup| KERNELS.iter().enumerate().map(move |(at, kernel)| (setup, at, *kernel)))
-        .flat_map(|(setup, at, kernel)| (kernel.cases)().into_iter().map(move |case| (at, case, setup)))
-        .filter(|(at, case, setup)| filter(KERNELS[*at], case) && setup.takes(KERNELS[*at], case))
+    let (setups, cases) = (setups(), cases(&filter));
+    let pairs =
+        setups.iter().flat_map(|setup| cases.iter().map(move |(kernel, case)| (setup, *kernel, case)));
+    let tasks: Vec<Task<'_>> = pairs
+        .filter(|(setup, kernel, case)| setup.takes(kernel, case))
+        .map(|(setup, kernel, case)| Task { setup, kernel, case, sources: &sources })
         .collect();
-    let found: Vec<Mutex<Found>> = KERNELS
-        .iter()
-        .map(|kernel| {
-            let (variants, time, failures) = (BTreeSet::new(), Duration::ZERO, Vec::new());
-            Mutex::new(Found { kernel: kernel.name, variants, cases: 0, time, failures })
+    let played: Vec<Played> = tasks
+        .par_iter()
+        .map(|task| {
+            let played = task.play((0..seeds).map(|seed| (turn(seed), seed)));
+            done();
+            played
         })
         .collect();
-    let raced: Mutex<BTreeSet<String>> = Mutex::default();
-    let first_of_any = |variants: &BTreeSet<String>| {
-        let mut raced = raced.lock().unwrap_or_else(PoisonError::into_inner);
-        let any = variants.iter().any(|variant| !raced.contains(variant));
-        raced.extend(variants.iter().cloned());
-        any
+    let raced = quickest(&played);
+    let races = raced.par_iter().map(|at| (*at, tasks[*at].play([(Build::Races, 0)])));
+    let races: Vec<(usize, Played)> = races.collect();
+    let of_kernel = |kernel: &'static Kernel| {
+        let of = |at: &usize| tasks[*at].kernel.name == kernel.name;
+        let own: Vec<&Played> = (0..tasks.len()).filter(of).map(|at| &played[at]).collect();
+        let all =
+            || own.iter().copied().chain(races.iter().filter(|(at, _)| of(at)).map(|(_, played)| played));
+        Found {
+            kernel: kernel.name,
+            variants: own.iter().flat_map(|played| played.variants.iter().cloned()).collect(),
+            cases: own.len(),
+            time: all().map(|played| played.time).sum(),
+            failures: all().filter_map(|played| played.failure.clone()).collect(),
+        }
     };
-    tasks.par_iter().for_each(|(at, case, setup)| {
-        let start = Instant::now();
-        let mut variants = BTreeSet::new();
-        let mut play = |build, seed| {
-            let (taken, result) = setup.play(KERNELS[*at], case, &sources, (build, seed));
+    KERNELS.iter().map(|kernel| of_kernel(kernel)).collect()
+}
+
+/// The cases that `filter` takes, with their kernels.
+fn cases(filter: &impl Fn(&Kernel, &Case) -> bool) -> Vec<(&'static Kernel, Case)> {
+    let of = |kernel: &&'static Kernel| (kernel.cases)().into_iter().map(|case| (*kernel, case)).collect();
+    let all: Vec<Vec<(&Kernel, Case)>> = KERNELS.par_iter().map(|kernel| of(&kernel)).collect();
+    all.into_iter().flatten().filter(|(kernel, case)| filter(kernel, case)).collect()
+}
+
+/// For each variant the case that takes the least time of those that agree: their numbers.
+fn quickest(played: &[Played]) -> BTreeSet<usize> {
+    let mut quickest: BTreeMap<&str, usize> = BTreeMap::new();
+    for (at, one) in played.iter().enumerate().filter(|(_, one)| one.failure.is_none()) {
+        for variant in &one.variants {
+            let known = quickest.entry(variant).or_insert(at);
+            if one.time < played[*known].time {
+                *known = at;
+            }
+        }
+    }
+    quickest.into_values().collect()
+}
+
+/// A case in a setup.
+struct Task<'a> {
+    setup: &'a Setup,
+    kernel: &'static Kernel,
+    case: &'a Case,
+    sources: &'a Arc<Sources>,
+}
+
+/// What came of it.
+struct Played {
+    variants: BTreeSet<String>,
+    time: Duration,
+    failure: Option<String>,
+}
+
+impl Task<'_> {
+    /// Plays it in builds and orders, until one fails.
+    fn play(&self, ways: impl IntoIterator<Item = (Build, u64)>) -> Played {
+        let (start, mut variants) = (Instant::now(), BTreeSet::new());
+        let failure = ways.into_iter().find_map(|way| {
+            let (taken, result) = self.setup.play(self.kernel, self.case, self.sources, way);
             variants.extend(taken);
             result.err()
-        };
-        let mut failure = (0..seeds).find_map(|seed| play(turn(seed), seed));
-        if failure.is_none() && first_of_any(&variants) {
-            failure = setup.play(KERNELS[*at], case, &sources, (Build::Races, 0)).1.err();
-        }
-        let mut found = found[*at].lock().unwrap_or_else(PoisonError::into_inner);
-        found.variants.append(&mut variants);
-        found.cases += 1;
-        found.time += start.elapsed();
-        found.failures.extend(failure);
-        done();
-    });
-    found.into_iter().map(|it| it.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+        });
+        Played { variants, time: start.elapsed(), failure }
+    }
 }

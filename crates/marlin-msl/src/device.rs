@@ -47,23 +47,26 @@ pub fn m_series() -> GpuInfo {
 /// A kernel, compiled, and how it is called.
 pub struct Source {
     kernel: Kernel,
-    metal: emit::Metal,
+    metal: Arc<emit::Metal>,
 }
 
-type Entry = Arc<OnceLock<Result<Arc<Source>, String>>>;
+/// Made by whoever asks first.
+type Once<T> = Arc<OnceLock<Result<Arc<T>, String>>>;
 
 /// Compiled kernels, each made when it is first used; devices share them.
 pub struct Sources {
     compiler: Compiler,
     /// Texts in the place of what is emitted: kernels broken on purpose.
     replaced: HashMap<Variant, String>,
-    entries: Mutex<HashMap<(Variant, Build), Entry>>,
+    /// As they are emitted.
+    texts: Mutex<HashMap<Variant, Once<emit::Metal>>>,
+    entries: Mutex<HashMap<(Variant, Build), Once<Source>>>,
 }
 
 impl Sources {
     /// Nothing compiled yet.
     pub fn new(compiler: Compiler) -> Sources {
-        Sources { compiler, replaced: HashMap::new(), entries: Mutex::default() }
+        Sources { compiler, replaced: HashMap::new(), texts: Mutex::default(), entries: Mutex::default() }
     }
 
     /// The same kernels but for one, whose Metal source is `text`.
@@ -73,6 +76,7 @@ impl Sources {
         Sources {
             compiler: self.compiler.clone(),
             replaced: [(variant, text)].into(),
+            texts: Mutex::new(lock(&self.texts).clone()),
             entries: Mutex::new(entries),
         }
     }
@@ -83,9 +87,11 @@ impl Sources {
     }
 
     fn compile(&self, variant: &Variant, build: Build) -> Result<Arc<Source>, String> {
-        let mut metal = emit::metal(variant).map_err(|error| error.to_string())?;
+        let text = lock(&self.texts).entry(variant.clone()).or_default().clone();
+        let emit = || emit::metal(variant).map(Arc::new).map_err(|error| error.to_string());
+        let mut metal = text.get_or_init(emit).clone()?;
         if let Some(text) = self.replaced.get(variant) {
-            metal.text.clone_from(text);
+            metal = Arc::new(emit::Metal { text: text.clone(), ..(*metal).clone() });
         }
         let kernel = self.compiler.compile(&variant.name(), &metal.text, build);
         Ok(Arc::new(Source { kernel: kernel.map_err(|error| error.to_string())?, metal }))
@@ -142,7 +148,7 @@ impl Metal {
     }
 
     fn run(&self, memories: &[Memory], call: &Call<'_, Metal>) -> Result<(), String> {
-        let Source { kernel, metal } = &**call.pipeline;
+        let (kernel, metal) = (&call.pipeline.kernel, &*call.pipeline.metal);
         let (slot, sized) = &metal.sizes;
         let length = |binding: &u32| (call.group[*binding as usize].len as u32).to_le_bytes();
         let lengths: Vec<u8> = sized.iter().flat_map(length).collect();

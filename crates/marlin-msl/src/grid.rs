@@ -28,6 +28,15 @@ use crate::{
 /// negatives; as integers, far from any index. The low bits of both halves are random.
 const POISON: [u32; 4] = [0x7fa0_7da0, 0x7b40_7b40, 0xffa0_fda0, 0xfb40_fb40];
 
+/// What a step of a simdgroup needs room for, kept from step to step.
+#[derive(Default)]
+struct Room {
+    /// Lanes that go on, in their order.
+    order: Vec<usize>,
+    /// What each lane brings to a meeting; null if it has returned.
+    records: Vec<*mut c_void>,
+}
+
 /// One dispatch with everything bound.
 pub struct Grid<'a> {
     /// The kernel's name.
@@ -101,9 +110,10 @@ impl Grid<'_> {
         let width = self.launch.simdgroup as usize;
         let mut simdgroups: Vec<&mut [Thread]> = threads.chunks_mut(width).collect();
         let runs_ahead = rng.random_range(0..=4);
-        let mut current = None;
+        let (mut current, mut ready, mut room) = (None, Vec::new(), Room::default());
         loop {
-            let ready: Vec<usize> = (0..simdgroups.len()).filter(|at| is_ready(simdgroups[*at])).collect();
+            ready.clear();
+            ready.extend((0..simdgroups.len()).filter(|at| is_ready(simdgroups[*at])));
             if ready.is_empty() {
                 let Some(flags) = release(&mut simdgroups)? else { return Ok(()) };
                 threads::with_races(|races| races.barrier(flags));
@@ -112,7 +122,7 @@ impl Grid<'_> {
             let stays = current.filter(|at| ready.contains(at) && rng.random_range(0..4) < runs_ahead);
             let at = stays.unwrap_or_else(|| ready[rng.random_range(0..ready.len())]);
             current = Some(at);
-            self.run_simdgroup(simdgroups[at], rng)?;
+            self.run_simdgroup(simdgroups[at], rng, &mut room)?;
         }
     }
 
@@ -146,20 +156,26 @@ impl Grid<'_> {
     }
 
     /// Lets every ready lane go on once, and completes what they meet for.
-    fn run_simdgroup(&self, lanes: &mut [Thread], rng: &mut ChaCha8Rng) -> Result<(), Trouble> {
-        let mut order: Vec<usize> =
-            (0..lanes.len()).filter(|at| matches!(lanes[*at].state, State::Ready)).collect();
+    fn run_simdgroup(
+        &self,
+        lanes: &mut [Thread],
+        rng: &mut ChaCha8Rng,
+        Room { order, records }: &mut Room,
+    ) -> Result<(), Trouble> {
+        order.clear();
+        order.extend((0..lanes.len()).filter(|at| matches!(lanes[*at].state, State::Ready)));
         order.shuffle(rng);
         for at in order {
-            let lane = &mut lanes[at];
+            let lane = &mut lanes[*at];
             lane.resume(self.code.entry).map_err(|stop| self.explain(lane, stop))?;
         }
-        let mut records = vec![ptr::null_mut(); self.launch.simdgroup as usize];
         let Some(meeting) = agree(lanes.iter(), |_| false)? else { return Ok(()) };
         if meeting.of_simdgroup == 0 {
             return Ok(());
         }
-        for (lane, record) in lanes.iter().zip(&mut records) {
+        records.clear();
+        records.resize(self.launch.simdgroup as usize, ptr::null_mut());
+        for (lane, record) in lanes.iter().zip(records.iter_mut()) {
             if let State::Waits(own) = lane.state {
                 // SAFETY: the meeting lies on the stack of a thread that waits.
                 *record = unsafe { (*own).record };

@@ -39,6 +39,7 @@
 
 mod abi;
 pub mod agreement;
+pub mod benches;
 mod compile;
 pub mod device;
 mod fault;

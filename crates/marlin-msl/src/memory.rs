@@ -108,8 +108,9 @@ impl Memory {
 
     /// Fills it with a repeated word.
     pub(crate) fn fill(&mut self, word: u32) {
-        let pattern = word.to_ne_bytes();
-        self.bytes().chunks_mut(4).for_each(|bytes| bytes.copy_from_slice(&pattern[..bytes.len()]));
+        let (pattern, (words, rest)) = (word.to_ne_bytes(), self.bytes().as_chunks_mut::<4>());
+        words.fill(pattern);
+        rest.copy_from_slice(&pattern[..rest.len()]);
     }
 
     pub(crate) fn address(&self) -> *mut c_void {

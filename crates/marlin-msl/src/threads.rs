@@ -86,7 +86,7 @@ impl Thread {
                 // SAFETY: the trampoline takes an invocation, which outlives this coroutine.
                 unsafe { entry(invocation) };
                 trap::set_in_kernel(false);
-                None
+                Exit::Returned
             })
         });
         let Invocation { index_in_threadgroup: thread, simdgroup_index: simdgroup, .. } = self.invocation;
@@ -105,11 +105,14 @@ impl Thread {
                 return Err(Stop::Undefined { what, line });
             }
             CoroutineResult::Yield(Word::Found(found)) => return Err(Stop::Found(found)),
-            CoroutineResult::Return(None) => {
+            CoroutineResult::Return(exit) => {
+                let trapped = trap::trapped().filter(|_| exit == Exit::Trapped);
+                if let Some(trapped) = trapped {
+                    return Err(Stop::Trap(Box::new(trapped)));
+                }
                 self.state = State::Done;
                 self.retire();
             }
-            CoroutineResult::Return(Some(trapped)) => return Err(Stop::Trap(Box::new(trapped))),
         }
         Ok(())
     }

@@ -51,32 +51,53 @@ pub struct Trapped {
     pub stack: [usize; KEPT],
 }
 
-/// How a thread ends: by a signal, or well.
-pub type Exit = Option<Trapped>;
+/// How a thread ends. Small, as all that passes between stacks: a [`Trapped`] waits where [`trapped`] finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It has returned.
+    Returned,
+    /// A signal ended it.
+    Trapped,
+}
 
 /// The signal that the watchdog sends: ignored by default, so a late one does no harm.
 pub const KNOCK: c_int = libc::SIGURG;
 const CAUGHT: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
 
+/// What a signal must know of the host thread that it hits, and what it found.
+struct Caught {
+    handler: Cell<Option<CoroutineTrapHandler<Exit>>>,
+    in_kernel: Cell<bool>,
+    trapped: Cell<Option<Trapped>>,
+}
+
 thread_local! {
-    static HANDLER: Cell<Option<CoroutineTrapHandler<Exit>>> = const { Cell::new(None) };
-    static IN_KERNEL: Cell<bool> = const { Cell::new(false) };
+    static HERE: Caught =
+        const { Caught { handler: Cell::new(None), in_kernel: Cell::new(false), trapped: Cell::new(None) } };
 }
 
 static PREVIOUS: Mutex<Vec<(c_int, libc::sigaction)>> = Mutex::new(Vec::new());
 
 /// Runs `f`, in which signals that hit the coroutine of `handler` end it with a [`Trap`].
 pub fn catching<T>(handler: CoroutineTrapHandler<Exit>, f: impl FnOnce() -> T) -> T {
-    HANDLER.set(Some(handler));
+    HERE.with(|here| here.handler.set(Some(handler)));
     let out = f();
-    HANDLER.set(None);
-    IN_KERNEL.set(false);
+    HERE.with(|here| {
+        here.handler.set(None);
+        here.in_kernel.set(false);
+    });
     out
 }
 
+/// What ended the thread that exited last, if a signal did.
+pub fn trapped() -> Option<Trapped> {
+    HERE.with(|here| here.trapped.take())
+}
+
 /// Says whether the thread's next instructions are a kernel's own, which may be cut off anywhere.
+#[inline]
 pub fn set_in_kernel(now: bool) {
-    IN_KERNEL.set(now);
+    HERE.with(|here| here.in_kernel.set(now));
 }
 
 /// Takes the signals over, once for the process.
@@ -102,8 +123,8 @@ unsafe extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, contex
     // SAFETY: the kernel passes the interrupted context of this thread.
     let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
     let (pc, sp) = machine::place(context);
-    let handler = HANDLER.get().filter(|handler| handler.stack_ptr_in_bounds(sp));
-    let Some(handler) = handler else {
+    let (handler, in_kernel) = HERE.with(|here| (here.handler.get(), here.in_kernel.get()));
+    let Some(handler) = handler.filter(|handler| handler.stack_ptr_in_bounds(sp)) else {
         if signal != KNOCK {
             give_back(signal);
         }
@@ -111,7 +132,7 @@ unsafe extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, contex
     };
     let trap = match signal {
         // Only kernel code holds nothing that must be put back; elsewhere the watchdog knocks again.
-        KNOCK if !IN_KERNEL.get() => return,
+        KNOCK if !in_kernel => return,
         KNOCK => Trap::TooLong,
         // SAFETY: for this signal as for all, the record holds a code.
         libc::SIGFPE => Trap::Arithmetic { code: unsafe { (*info).si_code } },
@@ -128,9 +149,10 @@ unsafe extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, contex
             *word = unsafe { (address as *const usize).read() };
         }
     }
+    HERE.with(|here| here.trapped.set(Some(Trapped { trap, pc, stack })));
     // SAFETY: the interrupted stack is this coroutine's, as was asked above; what it ran is a kernel,
     // whose frames own nothing, and its registers are replaced before it goes on.
-    let regs = unsafe { handler.setup_trap_handler(move || Some(Trapped { trap, pc, stack })) };
+    let regs = unsafe { handler.setup_trap_handler(|| Exit::Trapped) };
     machine::go_on(context, &regs);
 }
 

@@ -1,6 +1,11 @@
 //! GGUF's block formats in kernel order: taken apart, and put together as the narrowest kinds that hold
 //! every weight of the format exactly.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
 use half::f16;
 use marlin_format::scalar::{e2m1_from_twice, e2m1_to_twice, e8m0_to_half};
 use marlin_format::{Format, Row, Unpacked, Weight};
@@ -11,8 +16,15 @@ use super::{Codes, Order, Scales};
 /// out of the question (1e-50) that an extreme code never appears.
 const SAMPLES: usize = 1024;
 
-/// The kinds of codes and scales, from what the format makes of blocks of random bytes.
+/// The kinds of codes and scales of a format.
 pub(super) fn kinds(format: &dyn Format, values: usize, bytes: usize, group: usize) -> (Codes, Scales) {
+    static KNOWN: Mutex<BTreeMap<&str, (Codes, Scales)>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    *known.entry(format.name()).or_insert_with(|| judge(format, values, bytes, group))
+}
+
+/// From what the format makes of blocks of random bytes.
+fn judge(format: &dyn Format, values: usize, bytes: usize, group: usize) -> (Codes, Scales) {
     let cols = SAMPLES * values;
     let mut state = 1u32;
     let random: Vec<u8> = std::iter::repeat_with(|| {

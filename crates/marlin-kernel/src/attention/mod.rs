@@ -139,6 +139,11 @@ fn cases() -> Vec<Case> {
         ("latent, GLM's heads", aligned(latent(20, 576, 512))),
         ("heads of 128", aligned(full(8, 2, 128, 128))),
         ("heads of 64", aligned(full(3, 3, 64, 64))),
+        // Others whose cache rows are read four values at once, and a group that fills more than a tile.
+        ("heads of 32", aligned(full(4, 2, 32, 32))),
+        ("latent, 7 heads of 36", aligned(latent(7, 36, 32))),
+        ("latent, 20 heads of 36", aligned(latent(20, 36, 32))),
+        ("latent, 20 heads, odd", latent(20, 35, 27)),
         ("large scores", Heads { scale: 2.0, ..full(2, 1, 48, 16) }),
         ("sinks", sinks(full(6, 2, 33, 17))),
         ("sinks, heads of 64, window 9", Heads { window: Some(9), ..sinks(aligned(full(8, 1, 64, 64))) }),

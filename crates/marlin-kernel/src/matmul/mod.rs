@@ -13,7 +13,7 @@
 pub mod reference;
 pub mod simd;
 
-use marlin_format::FORMATS;
+use marlin_format::{FORMATS, Format};
 
 use crate::{
     Case, Cost, Error, Kernel, Precision, Random, RowRule, Tolerance, case,
@@ -104,7 +104,29 @@ fn cases() -> Vec<Case> {
             cases.push(Case::rows(name, plan, rows));
         }
     }
+    let formats = case::formats(72).filter(|(format, _)| !case::has_sibling(*format));
+    cases.extend(formats.map(|(format, cols)| after_a_norm(format, cols)));
     cases
+}
+
+/// Products of what a norm makes, which a device may make on the way, and of its input, with the number of rows
+/// that devices have kernels of their own for.
+fn after_a_norm(format: &'static dyn Format, cols: usize) -> Case {
+    let (mut plan, mut random) = (Plan::default(), Random::new(13));
+    let x = plan.add_buffer("x", Rows::Tokens, cols, Word::F32);
+    let normed = plan.add_buffer("normed", Rows::Tokens, cols, Word::F32);
+    let scales: Vec<f32> = (0..cols).map(|col| 0.5 + (col % 7) as f32 / 4.0).collect();
+    let weight = plan.add_weight("scales", case::vector(&scales));
+    plan.add_step("norm", Op::RmsNorm { x, weight, eps: 1e-5, out: normed });
+    for (x, outs) in [(normed, 19), (x, 33)] {
+        let weight = plan.add_weight("weight", case::weight(&mut random, format, outs, cols));
+        let out = plan.add_buffer("out", Rows::Tokens, outs, Word::F32);
+        let products = vec![Product { weight, bias: None, out, accumulate: false }];
+        plan.add_step("product", Op::MatMul { x, products });
+    }
+    let name = format!("after a norm, rows 1 to 3, {}", format.name());
+    let plays = [vec![(0, 0..1)], vec![(0, 1..3)], vec![(0, 3..6)]];
+    Case::chunks(name, plan, &plays).with_tolerance(one_row)
 }
 
 /// Random blocks of formats with offsets have rows of one sign: their products with a single row all

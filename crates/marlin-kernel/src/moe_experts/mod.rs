@@ -143,10 +143,21 @@ fn cases() -> Vec<Case> {
     let silu = Activation::Silu;
     for format in FORMATS {
         // One is enough for what differs in the size of groups only.
-        let all = if case::has_sibling(*format) { &[9][..] } else { &[1, 9] };
+        let all = if case::has_sibling(*format) { &[9][..] } else { &[1, 9, 17] };
         for &rows in all {
             let name = format!("rows {rows}, {}", format.name());
             cases.push(case(&name, &Sizes { rows, ..small }, silu, |_| *format, spread));
+        }
+    }
+    // Gate and up in formats of their own, each format once in either place, down in that of gate.
+    let alone: Vec<&dyn Format> =
+        FORMATS.iter().copied().filter(|format| !case::has_sibling(*format)).collect();
+    for (at, format) in alone.iter().enumerate() {
+        let other = alone[(at + 1) % alone.len()];
+        let of = |matrix: usize| if matrix % 3 == 1 { other } else { *format };
+        for rows in [3, 18] {
+            let name = format!("rows {rows}, {} and {}", format.name(), other.name());
+            cases.push(case(&name, &Sizes { rows, experts: 3, top_k: 2, ..small }, silu, of, spread));
         }
     }
     let mixed = |matrix: usize| FORMATS[matrix % FORMATS.len()];
