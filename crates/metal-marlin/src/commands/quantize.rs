@@ -238,7 +238,8 @@ fn show(event: Event<'_>, bar: &ProgressBar, output: Output) {
         Event::Continued { done, stages } => {
             output.note(format!("continuing an interrupted run: {done} of {stages} stages are done"));
         }
-        Event::Work { done, next, .. } => {
+        Event::Work { done, total, next } => {
+            bar.set_length(total);
             bar.set_position(done);
             if next.starts_with("layer") {
                 bar.set_message(next.to_owned());
