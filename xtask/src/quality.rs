@@ -16,6 +16,8 @@ use crate::call;
 const FORMATS: [&str; 10] = ["int2", "nf2", "nf3", "int3", "int4", "nf4", "mxfp4", "fp4", "int4-g32", "int8"];
 /// Sizes that are asked for beside those of the formats, in bits per weight.
 const SIZES: [&str; 1] = ["3.41"];
+/// What a record rounds away of a size at most: a mix may be that much larger, so that the format fits.
+const ROUNDED: f64 = 5e-7;
 /// What `compare` ends with when a model is broken by its own measure: two bits can do that.
 const BROKEN: i32 = 3;
 
@@ -53,6 +55,12 @@ pub struct Arguments {
     /// Formats to which size no mix is made: beyond 4 bits there is little to win.
     #[arg(long, value_delimiter = ',', default_value = "int8")]
     unmixed: Vec<String>,
+    /// Only makes mixes, of the sizes that the record says, and keeps its other rows.
+    #[arg(long)]
+    mixes: bool,
+    /// Surveys the model once, for the first mix, and makes the others with that survey.
+    #[arg(long)]
+    one_survey: bool,
     /// Formats measured at a time; each has as many threads as that leaves it.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -65,8 +73,12 @@ pub struct Arguments {
 pub fn run(root: &Path, arguments: &Arguments) -> Result<()> {
     if !arguments.tables {
         call(root, "cargo build --release --package metal-marlin", &[])?;
-        let rows = Run::new(root, arguments)?.rows()?;
         let record = root.join(RECORDS).join(format!("{}.csv", arguments.name));
+        let before = match arguments.mixes {
+            true => Some(fs::read_to_string(&record).with_context(|| record.display().to_string())?),
+            false => None,
+        };
+        let rows = Run::new(root, arguments)?.rows(before.as_deref())?;
         fs::create_dir_all(root.join(RECORDS))?;
         fs::write(&record, format!("{HEADER}\n{}\n", rows.join("\n")))?;
         println!("wrote {}", record.display());
@@ -97,44 +109,63 @@ impl Run<'_> {
         Ok(Run { root, arguments, scored, calibration, stamp: format!("{date},{commit}"), threads })
     }
 
-    /// Quantizes and compares, a line each.
-    fn rows(&self) -> Result<Vec<String>> {
-        let Arguments { formats, jobs, .. } = self.arguments;
-        let sizes = SIZES.iter().map(|size| (*size, false));
-        let all: Vec<(&str, bool)> =
-            formats.iter().map(|format| (format.as_str(), true)).chain(sizes).collect();
+    /// Quantizes and compares, a line each; the formats only if there is no record of them.
+    fn rows(&self, record: Option<&str>) -> Result<Vec<String>> {
+        let Arguments { formats, unmixed, jobs, .. } = self.arguments;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(*jobs).build()?;
-        let rows = pool.install(|| {
-            let rows = all.par_iter().map(|(name, is_format)| match is_format {
-                true => self.format(name),
-                false => Ok(vec![self.row(name, "mixed", &format!("--bpw {name} {}", self.calibrated()))?.0]),
-            });
-            rows.collect::<Result<Vec<_>>>()
-        });
-        Ok(rows?.concat())
+        pool.install(|| {
+            let uniform = match record {
+                Some(record) => record.lines().skip(1).map(str::to_owned).collect(),
+                None => {
+                    let rows = formats.par_iter().map(|format| self.format(format));
+                    rows.collect::<Result<Vec<_>>>()?.concat()
+                }
+            };
+            let wanted = |format: &str| {
+                let names = |list: &[String]| list.iter().any(|name| name == format);
+                names(formats) && !names(unmixed)
+            };
+            let mixed = self.mixed(&sizes(&uniform, wanted)?)?;
+            with_rows(uniform, mixed)
+        })
     }
 
     /// The rows of a format that all tensors get.
     fn format(&self, format: &str) -> Result<Vec<String>> {
         let uniform = format!("--format {format} --embed {format} --head {format}");
-        let calibrated = self.calibrated();
-        let (plain, _) = self.row(format, "plain", &uniform)?;
-        let (compensated, bits) = self.row(format, "calibrated", &format!("{uniform} {calibrated}"))?;
-        let mut rows = vec![plain, compensated];
-        if !self.arguments.unmixed.iter().any(|name| name == format) {
-            rows.push(self.row(format, "mixed", &format!("--bpw {bits} {calibrated}"))?.0);
-        }
+        let plain = self.row(format, "plain", &uniform)?;
+        let calibrated = self.row(format, "calibrated", &format!("{uniform} {}", self.calibrated()))?;
+        Ok(vec![plain, calibrated])
+    }
+
+    /// The rows of mixes of these names and sizes.
+    fn mixed(&self, sizes: &[(String, String)]) -> Result<Vec<String>> {
+        let row = |(name, bits): &(String, String), survey: &str| {
+            self.row(name, "mixed", &format!("--bpw {bits} {}{survey}", self.calibrated()))
+        };
+        let survey = match self.arguments.one_survey {
+            true => format!(" --survey {}/survey.json", self.out(SIZES[0], "mixed")),
+            false => String::new(),
+        };
+        let (first, others) = sizes.split_at(usize::from(self.arguments.one_survey));
+        let mut rows = first.iter().map(|size| row(size, "")).collect::<Result<Vec<_>>>()?;
+        rows.extend(others.par_iter().map(|size| row(size, &survey)).collect::<Result<Vec<_>>>()?);
         Ok(rows)
+    }
+
+    /// Where a quantized model is written.
+    fn out(&self, format: &str, way: &str) -> String {
+        format!("{WORK}/{}-{format}-{way}", self.arguments.name)
     }
 
     fn calibrated(&self) -> String {
         format!("--calibrate {} --calibrate-tokens {}", self.calibration, self.arguments.calibrate_tokens)
     }
 
-    /// One quantization, compared with the model: its line of the record, and its bits per weight.
-    fn row(&self, format: &str, way: &str, options: &str) -> Result<(String, f64)> {
+    /// One quantization, compared with the model: its line of the record.
+    fn row(&self, format: &str, way: &str, options: &str) -> Result<String> {
         let Arguments { model, windows, .. } = self.arguments;
-        let out = format!("{WORK}/{}-{format}-{way}", self.arguments.name);
+        let out = self.out(format, way);
         let _ = fs::remove_dir_all(self.root.join(&out));
         let command = format!("metal-marlin quantize {model} --out {out} {options}");
         let quantized = self.json(&format!("{command} --restart"))?;
@@ -156,7 +187,7 @@ impl Run<'_> {
         let device = compared["player"].as_str().unwrap_or_default().replace(',', ";");
         let row = format!("{},{device},{command},{format} {way},{bits:.6},{numbers}", self.stamp);
         println!("{row}");
-        Ok((row, bits))
+        Ok(row)
     }
 
     /// What the release binary prints for a command line with `--json`.
@@ -175,6 +206,32 @@ impl Run<'_> {
         let text = output(self.root, &mut call)?;
         serde_json::from_str(&text).with_context(|| command.to_owned())
     }
+}
+
+/// Names and sizes of the mixes: [`SIZES`] first, then those of the calibrated `rows` whose format is wanted.
+fn sizes(rows: &[String], wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, String)>> {
+    let mut sizes = SIZES.map(|size| (size.to_owned(), size.to_owned())).to_vec();
+    for row in rows.iter().map(|line| page::row(line)) {
+        let row = row?;
+        if row.way == "calibrated" && wanted(row.format) {
+            sizes.push((row.format.to_owned(), format!("{:.7}", row.bits + ROUNDED)));
+        }
+    }
+    Ok(sizes)
+}
+
+/// The rows of a record with new ones, which take the place of those of the same `what`.
+fn with_rows(rows: Vec<String>, new: Vec<String>) -> Result<Vec<String>> {
+    let what = |line: &String| page::row(line).map(|row| format!("{} {}", row.format, row.way));
+    let replaced = new.iter().map(what).collect::<Result<Vec<String>>>()?;
+    let mut all = Vec::new();
+    for line in rows {
+        if !replaced.contains(&what(&line)?) {
+            all.push(line);
+        }
+    }
+    all.extend(new);
+    Ok(all)
 }
 
 /// The first and the second half of a text, cut at the end of a line, as files.
@@ -201,4 +258,29 @@ fn output(root: &Path, command: &mut Command) -> Result<String> {
 
 fn number(value: &Value, key: &str) -> Result<f64> {
     value[key].as_f64().with_context(|| format!("{key}: found {}, expected a number", value[key]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(what: &str, bits: f64) -> String {
+        format!("d,c,cpu,x,{what},{bits},1,2.0,0.5,0,0,0.9")
+    }
+
+    #[test]
+    fn mixes_have_the_sizes_of_calibrated_formats_that_are_wanted() {
+        let rows = [line("int3 plain", 3.1), line("int3 calibrated", 3.304573), line("int8 calibrated", 8.1)];
+        let found = sizes(&rows, |format| format != "int8").unwrap();
+        let expected = [("3.41", "3.41"), ("int3", "3.3045735")];
+        assert_eq!(found, expected.map(|(name, bits)| (name.to_owned(), bits.to_owned())));
+        assert!(sizes(&["int3 calibrated".to_owned()], |_| true).is_err());
+    }
+
+    #[test]
+    fn rows_that_are_not_measured_again_are_kept() {
+        let rows = vec![line("int3 plain", 1.0), line("int3 mixed", 1.0), line("int4 mixed", 1.0)];
+        let all = with_rows(rows.clone(), vec![line("int3 mixed", 2.0)]).unwrap();
+        assert_eq!(all, [rows[0].clone(), rows[2].clone(), line("int3 mixed", 2.0)]);
+    }
 }

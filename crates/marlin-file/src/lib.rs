@@ -56,5 +56,6 @@ pub use schemes::Ordered;
 pub use tensors::{TensorView, Tensors};
 pub use weights::check_finite;
 pub use write::{
-    Content, GgufTensor, GgufWriter, ModelWriter, Options, Partial, Planned, Written, is_compressed_tensors,
+    Content, GgufTensor, GgufWriter, ModelWriter, Options, Partial, Planned, Written, differing_fact,
+    is_compressed_tensors,
 };

@@ -19,6 +19,7 @@ use serde_json::{Map, Value, json};
 
 pub use config::is_compressed_tensors;
 pub use gguf::{GgufTensor, GgufWriter};
+pub use journal::differing_fact;
 pub use partial::Partial;
 pub use plan::{Content, Planned};
 

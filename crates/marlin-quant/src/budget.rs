@@ -15,12 +15,6 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// What decides the result, in words.
-    pub(crate) fn describe(&self) -> String {
-        let names: Vec<&str> = self.candidates.iter().map(|format| format.name()).collect();
-        format!("--bpw {} of {}", self.bits_per_weight, names.join(", "))
-    }
-
     /// The tensors of `tasks` that a format is chosen for.
     pub(crate) fn units(tasks: &[Task]) -> impl Iterator<Item = usize> {
         let chosen = tasks.iter().enumerate().filter(|(_, task)| task.chosen);

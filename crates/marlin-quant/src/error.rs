@@ -1,5 +1,7 @@
 //! What can go wrong while quantizing.
 
+use std::path::PathBuf;
+
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -71,6 +73,30 @@ pub enum Error {
     /// The journal of an interrupted run holds something else than notes of stages.
     #[error("journal of an interrupted run: {0}")]
     Note(serde_json::Error),
+    /// A survey that another run made than one that could use it.
+    #[error("{}: a survey of another run, {what}: found {found}, expected {expected}", path.display())]
+    OtherSurvey {
+        /// The file.
+        path: PathBuf,
+        /// The fact that differs.
+        what: String,
+        /// What it is there.
+        found: String,
+        /// What it is here.
+        expected: String,
+    },
+    /// A survey with losses that no run has measured.
+    #[error("{}: losses of {tensor}: found {found}, expected {expected}", path.display())]
+    Survey {
+        /// The file.
+        path: PathBuf,
+        /// The tensor, and the format where one loss is meant.
+        tensor: String,
+        /// What stands there.
+        found: String,
+        /// What should.
+        expected: String,
+    },
     /// The user asked to stop a run that can be continued.
     #[error("stopped after {done} of {stages} stages, which were kept")]
     Paused {

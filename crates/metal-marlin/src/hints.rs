@@ -18,6 +18,9 @@ pub fn hint(error: &anyhow::Error) -> Option<&'static str> {
         if let Some(marlin_quant::Error::Paused { .. }) = cause.downcast_ref() {
             return Some("the same command continues");
         }
+        if let Some(marlin_quant::Error::OtherSurvey { .. }) = cause.downcast_ref() {
+            return Some("without --survey the model is surveyed anew");
+        }
         if let Some(marlin_quant::Error::NoType { .. }) = cause.downcast_ref() {
             return Some("--dequantize writes them as f16, and says how many lost something");
         }

@@ -1,5 +1,5 @@
-//! `quantize --calibrate` as a user runs it, on the miniature: what it gains, and that an interrupted run
-//! continues to the same bytes.
+//! `quantize --calibrate` as a user runs it, on the miniature: an interrupted run continues to the same
+//! bytes, and a run that takes an earlier one's survey ends with those of one that surveys itself.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::{Copy, miniature, succeed};
+use common::{Copy, fail, miniature, run, succeed};
 
 /// A text for calibration: the held-out text's second half, so that its first can be scored.
 fn texts(dir: &Path) -> (String, String) {
@@ -93,4 +93,32 @@ fn a_killed_run_continues_to_the_same_bytes() {
     assert!(notes.contains("continuing an interrupted run: "), "{notes}");
     assert_eq!(files(&out), files(&undisturbed));
     assert_eq!(partial(dir.path()), None);
+}
+
+#[test]
+fn a_survey_is_reused_to_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (text, other) = texts(dir.path());
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (first, out, survey) = (path("first"), path("out"), path("first/survey.json"));
+    let copy = Copy::new();
+    let size = ["--device", "cpu", "--bpw", "5", "--candidates", "int4-sym,int8"];
+    let small = ["--calibrate-ctx", "8", "--calibrate-tokens", "32", "--calibrate"];
+    let surveying =
+        |out, text| [&["quantize", copy.path(), "--out", out], &size[..], &small, &[text]].concat();
+    succeed(&surveying(&first, &text));
+
+    let reusing = |out, text| [&surveying(out, text)[..], &["--survey", &survey]].concat();
+    kill_after(dir.path(), &reusing(&out, &text), 2);
+    let refused = fail(&surveying(&out, &text));
+    assert!(refused.contains("left by an interrupted run, survey: found \""), "{refused}");
+    let output = run(&reusing(&out, &text));
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{notes}");
+    assert!(notes.contains("continuing an interrupted run: "), "{notes}");
+    assert!(files(&out) == files(&first), "a file differs");
+
+    let refused = fail(&reusing(&path("refused"), &other));
+    assert!(refused.contains(&format!("{survey}: a survey of another run, text: found \"")), "{refused}");
+    assert!(refused.contains("surveyed anew"), "{refused}");
 }

@@ -48,16 +48,20 @@ pub fn with_tables(root: &Path, text: &str) -> Result<String> {
 }
 
 /// One line of a record.
-struct Row<'a> {
-    format: &'a str,
-    way: &'a str,
-    bits: f64,
+pub struct Row<'a> {
+    /// The format, or the size that was asked for.
+    pub format: &'a str,
+    /// One of [`WAYS`].
+    pub way: &'a str,
+    /// Bits per weight.
+    pub bits: f64,
     perplexity: f64,
     kl: f64,
     top1: f64,
 }
 
-fn row(line: &str) -> Result<Row<'_>> {
+/// Reads a line of a record.
+pub fn row(line: &str) -> Result<Row<'_>> {
     let cells: Vec<&str> = line.split(',').collect();
     let cell = |name: &str| {
         let at = HEADER.split(',').position(|column| column == name)?;

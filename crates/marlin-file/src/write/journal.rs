@@ -22,6 +22,17 @@ const FILE_NAME: &str = "facts";
 /// Far above what a model of a million tensors notes.
 const MAX_JOURNAL_BYTES: u64 = 1 << 30;
 
+/// The first fact in which what was `found` is not what was `expected`: its name, and both in words.
+pub fn differing_fact(
+    found: &Map<String, Value>,
+    expected: &Map<String, Value>,
+) -> Option<(String, String, String)> {
+    let differs = |key: &&String| found.get(*key) != expected.get(*key);
+    let key = found.keys().chain(expected.keys()).find(differs)?;
+    let text = |facts: &Map<String, Value>| facts.get(key).map_or("nothing".to_owned(), Value::to_string);
+    Some((key.clone(), text(found), text(expected)))
+}
+
 /// An open journal.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -86,13 +97,12 @@ impl Journal {
     /// # Errors
     /// [`Error::OtherRun`] with the first fact that differs.
     pub fn check(&self, partial: &Path, run: Option<&Map<String, Value>>) -> Result<(), Error> {
-        let nothing = Map::new();
-        let run = run.unwrap_or(&nothing);
-        let differs = |key: &&String| self.facts.get(*key) != run.get(*key);
-        let Some(key) = self.facts.keys().chain(run.keys()).find(differs) else { return Ok(()) };
-        let text = |value: Option<&Value>| value.map_or("nothing".to_owned(), Value::to_string);
-        let (found, expected) = (text(self.facts.get(key)), text(run.get(key)));
-        Err(Error::OtherRun { partial: partial.to_owned(), what: key.clone(), found, expected })
+        match differing_fact(&self.facts, run.unwrap_or(&Map::new())) {
+            None => Ok(()),
+            Some((what, found, expected)) => {
+                Err(Error::OtherRun { partial: partial.to_owned(), what, found, expected })
+            }
+        }
     }
 
     /// All notes, in order.

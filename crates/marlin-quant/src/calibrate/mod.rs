@@ -21,9 +21,14 @@ mod probe;
 mod stages;
 mod stream;
 mod survey;
+mod survey_file;
 mod text;
 
-use std::{collections::HashMap, path::Path, time::Instant};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use marlin_file::{ModelWriter, Options, Partial, Planned};
 use marlin_kernel::{Player, plan::Plan};
@@ -40,6 +45,7 @@ use play::Playback;
 use stages::{Stage, stages};
 use stream::StreamWriter;
 use survey::Survey;
+use survey_file::SurveyFile;
 use text::Text;
 
 /// Makes a player of a plan, with caches for so many tokens.
@@ -54,6 +60,9 @@ pub struct Calibration<'a> {
     pub window: usize,
     /// The size that formats are chosen for, instead of those of the recipe.
     pub budget: Option<Budget>,
+    /// The `survey.json` of an earlier run, from which the losses that formats are chosen by are taken
+    /// instead of measuring them: of the same text, options, source and candidates.
+    pub survey: Option<PathBuf>,
     /// Everything else that decides the result, in words: an interrupted run is continued by one of
     /// the same options only.
     pub options: String,
@@ -97,11 +106,18 @@ pub fn calibrate(
     let plan = marlin_model::build(source)?.plan;
     let mut tasks = tasks::tasks(source, recipe)?;
     let (stages, stream) = stages(&plan, &tasks)?;
-    let mut partial = Partial::open(out, Some(facts::facts(source, recipe, &calibration)), restart)?;
+    let common = facts::of_survey(source, &calibration);
+    let budget = calibration.budget.as_ref();
+    let mut survey = match (&calibration.survey, budget) {
+        (Some(path), Some(budget)) => Some(SurveyFile::open(path, &common, &tasks, budget)?),
+        _ => None,
+    };
+    let run = facts::of_run(&common, recipe, budget, survey.as_ref());
+    let mut partial = Partial::open(out, Some(run), restart)?;
     for leftover in partial.leftovers() {
         go_on(Event::Leftover(leftover));
     }
-    let passes = 1 + usize::from(calibration.budget.is_some());
+    let passes = 1 + usize::from(budget.is_some() && survey.is_none());
     if !partial.notes().is_empty() {
         go_on(Event::Continued { done: partial.notes().len(), stages: passes * stages.len() });
     }
@@ -110,10 +126,14 @@ pub fn calibrate(
     let total = passes as u64 * weights;
     let mut work = Work { done: 0, total, stages: (0, stages.len()), go_on };
     let mut playback = Playback { stream, text, make: calibration.player, speed: Speed::default() };
-    if let Some(budget) = &calibration.budget {
+    if let (Some(budget), None) = (budget, &survey) {
         let typical = budget.typical(&tasks);
-        let survey = Survey { source, plan: &plan, tasks: &tasks, stages: &stages, budget, typical };
-        let losses = survey.run(&mut partial, &mut playback, &mut work)?;
+        let made = Survey { source, plan: &plan, tasks: &tasks, stages: &stages, budget, typical };
+        let losses = made.run(&mut partial, &mut playback, &mut work)?;
+        survey = Some(SurveyFile::new(common, budget.candidates[typical], losses));
+    }
+    if let (Some(budget), Some(survey)) = (budget, &survey) {
+        let losses = survey.of_units(&tasks);
         budget.choose(&mut tasks, &losses)?;
     }
     let planned: Vec<Planned> = tasks.iter().map(Task::planned).collect();
@@ -129,7 +149,10 @@ pub fn calibrate(
         done.push(run.stage(&stages, at, &mut work)?);
     }
     (work.go_on)(Event::Work { done: total, total, next: "" });
-    let Run { writer, playback, .. } = run;
+    let Run { mut writer, playback, .. } = run;
+    if let Some(survey) = survey {
+        writer.write_side_file(survey_file::NAME, &survey.to_json())?;
+    }
     Ok((finish(writer, side_files, report(source, &tasks, done, text))?, playback.speed))
 }
 

@@ -19,7 +19,7 @@
 //! the probe's format are the divergences it found.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
 };
 
@@ -60,11 +60,14 @@ fn before(partial: &Partial, name: &str, at: usize) -> Option<PathBuf> {
     at.checked_sub(1).map(|at| after(partial, name, at))
 }
 
+/// The losses of tensors, by name, one for each candidate; none where a format has no such rows.
+pub(super) type Losses = BTreeMap<String, Vec<Option<f64>>>;
+
 /// What is noted of a stage.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Surveyed {
-    /// The losses of its tensors, by name, one for each candidate; none where a format has no such rows.
-    losses: HashMap<String, Vec<Option<f64>>>,
+    /// The losses of its tensors.
+    losses: Losses,
     /// Of the last stage: what the probe found for each of its groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     divergences: Vec<f64>,
@@ -83,7 +86,7 @@ pub(super) struct Survey<'a> {
 
 impl Survey<'_> {
     /// Plays the text through all stages that `partial` has no note of, and returns the losses of all
-    /// [`Budget::units`].
+    /// [`Budget::units`], scaled.
     ///
     /// # Errors
     /// As those of [`calibrate`](super::calibrate).
@@ -92,7 +95,7 @@ impl Survey<'_> {
         partial: &mut Partial,
         playback: &mut Playback<'_, '_>,
         work: &mut Work<'_>,
-    ) -> Result<Vec<Vec<f64>>, Error> {
+    ) -> Result<Losses, Error> {
         let notes = partial.notes().iter().filter_map(|note| note.get(KEY));
         let mut done =
             notes.map(Surveyed::deserialize).collect::<Result<Vec<_>, _>>().map_err(Error::Note)?;
@@ -116,12 +119,9 @@ impl Survey<'_> {
         }
         let divergences =
             done.last_mut().map(|last| std::mem::take(&mut last.divergences)).unwrap_or_default();
-        let mut losses: HashMap<_, _> = done.into_iter().flat_map(|stage| stage.losses).collect();
+        let mut losses = done.into_iter().flat_map(|stage| stage.losses).collect();
         self.scale(&mut losses, &probe, &divergences);
-        let units = Budget::units(self.tasks).map(|at| &self.tasks[at].name);
-        let loss = |loss: Option<f64>| loss.unwrap_or(f64::INFINITY);
-        let of = |name: &String| losses.remove(name).unwrap_or_default().into_iter().map(loss).collect();
-        Ok(units.map(of).collect())
+        Ok(losses)
     }
 
     /// The names of a stage's tensors that a format is chosen for.
@@ -132,7 +132,7 @@ impl Survey<'_> {
 
     /// Scales the losses of every group's tensors by what one is worth: the divergence that the probe found,
     /// over their losses in its format. A group without either is worth what all are on the whole.
-    fn scale(&self, losses: &mut HashMap<String, Vec<Option<f64>>>, probe: &Probe, divergences: &[f64]) {
+    fn scale(&self, losses: &mut Losses, probe: &Probe, divergences: &[f64]) {
         let of = |name: &String| losses.get(name).and_then(|losses| losses[self.typical]).unwrap_or(0.0);
         let sums: Vec<f64> = probe.groups().map(|group| group.iter().map(of).sum()).collect();
         let worth = |divergence: f64, loss: f64| Some(divergence / loss).filter(|worth| worth.is_normal());

@@ -62,6 +62,11 @@ pub struct Quantize {
     #[arg(long, value_name = "FORMATS", value_delimiter = ',', value_parser = formats::writable)]
     #[arg(requires = "bpw", default_value = "nf2,nf3,int3,int4,nf4,fp4,int4-g32,int8")]
     pub candidates: Vec<&'static dyn Format>,
+    /// Take what errors cost from this survey.json, which an earlier run with --bpw has left in its
+    /// directory, instead of measuring it: of the same model, text, candidates and options, for another
+    /// size. Measuring is by far the longest part; sizes near that of the survey are served best.
+    #[arg(long, value_name = "FILE", requires = "calibrate", requires = "bpw")]
+    pub survey: Option<PathBuf>,
     /// Rotate what the matrices multiply, in blocks of so many columns at most (128 if none are named), where
     /// that can be folded into their weights: the same model, whose outliers are spread over a block.
     #[arg(long, value_name = "COLUMNS", num_args = 0..=1, require_equals = true)]
@@ -155,7 +160,8 @@ impl Quantize {
         };
         let window = self.calibrate_ctx;
         let budget = self.budget();
-        let calibration = Calibration { tokens, window, budget, options, player: &mut make };
+        let survey = self.survey.clone();
+        let calibration = Calibration { tokens, window, budget, survey, options, player: &mut make };
         let bar = progress(source, output)?;
         let stop = interrupt::flag()?;
         let (report, speed) = player::in_pool(self.play.threads, || {
@@ -238,7 +244,8 @@ fn show(event: Event<'_>, bar: &ProgressBar, output: Output) {
         Event::Continued { done, stages } => {
             output.note(format!("continuing an interrupted run: {done} of {stages} stages are done"));
         }
-        Event::Work { done, next, .. } => {
+        Event::Work { done, total, next } => {
+            bar.set_length(total);
             bar.set_position(done);
             if next.starts_with("layer") {
                 bar.set_message(next.to_owned());
