@@ -51,7 +51,7 @@ pub struct Trapped {
     pub stack: [usize; KEPT],
 }
 
-/// How a thread ends. Small, as all that passes between stacks: a [`Trapped`] waits where [`trapped`] finds it.
+/// How a thread ends. Small, since it passes between stacks: a [`Trapped`] waits where [`trapped`] finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// It has returned.

@@ -110,8 +110,9 @@ struct Heads {
     sinks: bool,
 }
 
-fn cases() -> Vec<Case> {
-    let full = |heads, kv_heads, k_width, v_width| Heads {
+/// Heads with keys and values of their own.
+fn full(heads: usize, kv_heads: usize, k_width: usize, v_width: usize) -> Heads {
+    Heads {
         heads,
         kv_heads,
         k_width,
@@ -121,8 +122,10 @@ fn cases() -> Vec<Case> {
         window: None,
         start: 1,
         sinks: false,
-    };
-    // Widths of real models, where devices have kernels of their own.
+    }
+}
+
+fn cases() -> Vec<Case> {
     let aligned = |heads| Heads { start: 4, ..heads };
     let sinks = |heads| Heads { sinks: true, ..heads };
     let latent = |heads, k_width, v_width| Heads { latent: true, ..full(heads, 1, k_width, v_width) };
@@ -136,14 +139,15 @@ fn cases() -> Vec<Case> {
         ("window 1", Heads { window: Some(1), ..full(3, 3, 16, 8) }),
         ("window 17", Heads { window: Some(17), ..full(4, 2, 10, 10) }),
         ("window 33, latent", Heads { window: Some(33), ..latent(5, 24, 16) }),
+        // Widths of real models, where devices have kernels of their own; then others that start where four
+        // values are read at once, and groups that fill more than a tile.
         ("latent, GLM's heads", aligned(latent(20, 576, 512))),
         ("heads of 128", aligned(full(8, 2, 128, 128))),
         ("heads of 64", aligned(full(3, 3, 64, 64))),
-        // Others whose cache rows are read four values at once, and a group that fills more than a tile.
         ("heads of 32", aligned(full(4, 2, 32, 32))),
         ("latent, 7 heads of 36", aligned(latent(7, 36, 32))),
         ("latent, 20 heads of 36", aligned(latent(20, 36, 32))),
-        ("latent, 20 heads, odd", latent(20, 35, 27)),
+        ("latent, 20 odd heads", latent(20, 35, 27)),
         ("large scores", Heads { scale: 2.0, ..full(2, 1, 48, 16) }),
         ("sinks", sinks(full(6, 2, 33, 17))),
         ("sinks, heads of 64, window 9", Heads { window: Some(9), ..sinks(aligned(full(8, 1, 64, 64))) }),

@@ -109,8 +109,8 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-/// Products of what a norm makes, which a device may make on the way, and of its input, with the number of rows
-/// that devices have kernels of their own for.
+/// Products of what a norm makes, which a device may make on the way, and of its input, with each number of
+/// rows that devices have kernels of their own for.
 fn after_a_norm(format: &'static dyn Format, cols: usize) -> Case {
     let (mut plan, mut random) = (Plan::default(), Random::new(13));
     let x = plan.add_buffer("x", Rows::Tokens, cols, Word::F32);

@@ -196,8 +196,8 @@ mod tests {
         let factors = weights.each_ref().map(|weight| weight.parts().tensor_scale);
         assert_ne!(factors[0], factors[1]);
         assert_eq!(scale.unwrap()[..], factors.map(f32::to_le_bytes).concat());
-        // Where llama.cpp reads no factor, a weight has none, or no such blocks: without its factor, 0.001 has
-        // scales below the smallest of E4M3.
+        // Where llama.cpp reads no factor, a weight has none, or no such blocks: without its factor, 0.001
+        // has scales below the smallest of E4M3.
         let (_, _, scale) = nvfp4(&[of(6.0 * 448.0)], false).unwrap();
         assert!(scale.is_none() && nvfp4(&weights, false).is_none());
     }
