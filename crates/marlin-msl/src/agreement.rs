@@ -165,7 +165,7 @@ pub fn check(
 /// The cases that `filter` takes, with their kernels.
 fn cases(filter: &impl Fn(&Kernel, &Case) -> bool) -> Vec<(&'static Kernel, Case)> {
     let of = |kernel: &&'static Kernel| (kernel.cases)().into_iter().map(|case| (*kernel, case)).collect();
-    let all: Vec<Vec<(&Kernel, Case)>> = KERNELS.par_iter().map(|kernel| of(&kernel)).collect();
+    let all: Vec<Vec<(&Kernel, Case)>> = KERNELS.par_iter().map(|kernel| of(kernel)).collect();
     all.into_iter().flatten().filter(|(kernel, case)| filter(kernel, case)).collect()
 }
 
