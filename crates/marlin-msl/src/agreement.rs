@@ -164,9 +164,12 @@ pub fn check(
 
 /// The cases that `filter` takes, with their kernels.
 fn cases(filter: &impl Fn(&Kernel, &Case) -> bool) -> Vec<(&'static Kernel, Case)> {
-    let of = |kernel: &&'static Kernel| (kernel.cases)().into_iter().map(|case| (*kernel, case)).collect();
-    let all: Vec<Vec<(&Kernel, Case)>> = KERNELS.par_iter().map(|kernel| of(kernel)).collect();
-    all.into_iter().flatten().filter(|(kernel, case)| filter(kernel, case)).collect()
+    let all: Vec<Vec<Case>> = KERNELS.par_iter().map(|kernel| (kernel.cases)()).collect();
+    let of = |(kernel, cases): (&&'static Kernel, Vec<Case>)| {
+        let kernel = *kernel;
+        cases.into_iter().map(move |case| (kernel, case))
+    };
+    KERNELS.iter().zip(all).flat_map(of).filter(|(kernel, case)| filter(kernel, case)).collect()
 }
 
 /// For each variant the case that takes the least time of those that agree: their numbers.
