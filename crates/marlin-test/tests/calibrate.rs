@@ -51,6 +51,7 @@ fn run(
         tokens: (0..(WINDOW * WINDOWS) as u32).map(token).collect(),
         window: WINDOW,
         budget: bits.map(|bits_per_weight| Budget { bits_per_weight, candidates }),
+        survey: None,
         options: String::new(),
         player: make,
     };
