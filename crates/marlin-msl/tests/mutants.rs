@@ -1,11 +1,12 @@
-//! Kernels broken on purpose, in their Metal sources: each kind of mistake is found in each shader.
+//! Kernels broken on purpose, in their Metal sources: every mistake that a case can meet is found.
 //!
 //! Mutants are made by machine from the source of one variant of every shader: one without each of its
 //! barriers, one for each element it stores with the index shifted by one, one for each matrix loaded or
 //! stored the other way round, one for each threadgroup array of a single element, one with an infinity
-//! where a kernel masks. They are played on the cases that execute the variant. Of each kind some are
-//! tried until one is found, for a line that no case reaches cannot be; with `MARLIN_ALL_MUTANTS=1` all
-//! are, and the test prints how many were made and found, and which were not.
+//! where a kernel masks. A trap in the place of the mistake shows which cases reach it; those are played.
+//!
+//! The test prints how many were made, reached and found. It fails for a mutant that is reached and not
+//! found, unless [`SAME`] says why it is no mistake.
 
 #![cfg(target_os = "linux")]
 
@@ -35,17 +36,14 @@ use rayon::prelude::*;
 /// Orders of threads that a mutant is played in, the builds in turn, until it is found.
 const SEEDS: u64 = 8;
 
-/// Cases that are searched for races, the quickest, when no order of threads shows a mutant.
-const RACED: usize = 3;
-
-/// Cases of a kernel in a setup that a mutant is played on at most, the quickest.
-const CASES: usize = 6;
+/// Cases that reach a mutant and that it is played on at most, the quickest.
+const CASES: usize = 4;
 
 /// Shaders that no case takes on a GPU of Apple's: they prepare 16x16 matrices.
 const UNTAKEN: &[&str] = &["matmul/convert_tiles"];
 
-/// Kinds of which no mutant is found in a shader, and why.
-const HIDDEN: &[(&str, Operator, &str)] = &[];
+/// Mutants that do what the kernel does: the shader, a part of the line and its function, and why.
+const SAME: &[(&str, &str, &str)] = &[];
 
 /// A case in a setup, and the time it takes.
 struct Played<'a> {
@@ -55,20 +53,19 @@ struct Played<'a> {
     seconds: f64,
 }
 
-/// A kind of mistake in a shader, with what came of its mutants.
-#[derive(Default)]
-struct Kind {
-    made: usize,
-    tried: usize,
-    /// What was said of those that were found.
-    found: Vec<String>,
-    unfound: Vec<String>,
+/// What came of a mutant.
+enum Fate {
+    /// What was said of it.
+    Found(String),
+    /// Cases that reach it agree.
+    Missed,
+    /// No case reaches it.
+    Unreached,
 }
 
 #[test]
 #[ignore = "minutes: cargo test --release -p marlin-msl --test mutants -- --ignored --nocapture"]
-fn every_kind_of_mistake_is_found_in_every_shader() {
-    let all = env::var_os("MARLIN_ALL_MUTANTS").is_some_and(|value| value == "1");
+fn every_mistake_that_a_case_reaches_is_found() {
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("msl");
     let sources = Arc::new(Sources::new(Compiler::find(&cache).unwrap()));
     let (setups, cases) = (setups(), cases());
@@ -76,48 +73,41 @@ fn every_kind_of_mistake_is_found_in_every_shader() {
     let taken: BTreeSet<&str> = takers.iter().map(|(variant, _)| variant.file).collect();
     let untaken: Vec<&str> = shaders().difference(&taken).copied().collect();
     assert_eq!(untaken, UNTAKEN, "shaders that no case takes");
-    let mut kinds: BTreeMap<(usize, Operator), Vec<Mutant>> = BTreeMap::new();
-    for (at, (variant, _)) in takers.iter().enumerate() {
-        for mutant in mutants(&emit::metal(variant).unwrap().text) {
-            kinds.entry((at, mutant.operator)).or_default().push(mutant);
-        }
-    }
-    let kinds: Vec<_> = kinds.into_iter().collect();
-    let results: Vec<Kind> = kinds
+    let of =
+        |at: usize| mutants(&emit::metal(&takers[at].0).unwrap().text).into_iter().map(move |it| (at, it));
+    let mutants: Vec<(usize, Mutant)> = (0..takers.len()).flat_map(of).collect();
+    let fates: Vec<Fate> = mutants
         .par_iter()
-        .map(|((at, _), mutants)| {
-            let (variant, played) = &takers[*at];
-            let mut kind = Kind { made: mutants.len(), ..Kind::default() };
-            for mutant in mutants {
-                if !all && !kind.found.is_empty() {
-                    break;
-                }
-                kind.tried += 1;
-                match find(variant, played, mutant, &sources) {
-                    Some(message) => kind.found.push(format!("{}: {message}", mutant.change)),
-                    None => kind.unfound.push(mutant.change.clone()),
-                }
-            }
-            kind
-        })
+        .map(|(at, mutant)| fate(&takers[*at].0, &takers[*at].1, mutant, &sources))
         .collect();
-    for (((at, operator), _), kind) in kinds.iter().zip(&results) {
-        let Kind { made, tried, found, unfound } = kind;
+    let mut counts: BTreeMap<Operator, [usize; 4]> = BTreeMap::new();
+    let mut missed = Vec::new();
+    for ((at, mutant), fate) in mutants.iter().zip(&fates) {
         let file = takers[*at].0.file;
-        println!("{file}, {operator:?}: {made} made, {tried} tried, {} found", found.len());
-        found.iter().for_each(|message| println!("    found: {message}"));
-        unfound.iter().for_each(|change| println!("    not found: {change}"));
+        let same = SAME.iter().find(|(shader, part, _)| *shader == file && mutant.change.contains(part));
+        let (place, said) = match (fate, same) {
+            (Fate::Found(message), None) => (0, format!("found: {message}")),
+            (Fate::Found(message), Some(_)) => {
+                missed.push(format!("{file}: {}: found, and listed as the same: {message}", mutant.change));
+                (0, "found".to_owned())
+            }
+            (Fate::Missed, Some((.., why))) => (1, format!("the same: {why}")),
+            (Fate::Missed, None) => {
+                missed.push(format!("{file}: {:?}: {}", mutant.operator, mutant.change));
+                (2, "MISSED".to_owned())
+            }
+            (Fate::Unreached, _) => (3, "no case reaches it".to_owned()),
+        };
+        counts.entry(mutant.operator).or_default()[place] += 1;
+        println!("{file}: {:?}: {}\n    {said}", mutant.operator, mutant.change);
     }
-    let sum = |count: fn(&Kind) -> usize| results.iter().map(count).sum::<usize>();
-    let (made, tried, found) = (sum(|it| it.made), sum(|it| it.tried), sum(|it| it.found.len()));
-    println!("{made} mutants, {tried} tried, {found} found");
-    let missed = kinds.iter().zip(&results).filter(|(_, kind)| kind.found.is_empty());
-    let missed: Vec<String> = missed
-        .map(|(((at, operator), _), _)| (takers[*at].0.file, *operator))
-        .filter(|missed| !HIDDEN.iter().any(|(file, operator, _)| (*file, *operator) == *missed))
-        .map(|(file, operator)| format!("{file}, {operator:?}"))
-        .collect();
-    assert!(missed.is_empty(), "no mutant was found: {missed:#?}");
+    for (operator, [found, same, missed, unreached]) in &counts {
+        let made = found + same + missed + unreached;
+        println!(
+            "{operator:?}: {made} made, {found} found, {same} same, {unreached} unreached, {missed} not"
+        );
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
 }
 
 /// The files of all shaders of kernels.
@@ -168,27 +158,30 @@ fn takers<'a>(
             .map(|((setup, (kernel, case)), (_, seconds))| Played { setup, kernel, case, seconds: *seconds })
             .collect();
         all.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-        let mut counts = BTreeMap::new();
-        all.retain(|it| {
-            let count: &mut usize = counts.entry((it.setup.name, it.kernel.name)).or_default();
-            *count += 1;
-            *count <= CASES
-        });
         (!all.is_empty()).then_some((most, all))
     };
     shaders().iter().filter_map(file).collect()
 }
 
-/// What is said of a mutant when it is found: in some order of threads, or by the record of accesses.
-fn find(variant: &Variant, played: &[Played<'_>], mutant: &Mutant, sources: &Sources) -> Option<String> {
-    let sources = Arc::new(sources.with(variant.clone(), mutant.text.clone()));
-    let play = |it: &Played<'_>, build, seed| {
+/// Plays a mutant, in some orders of threads and with a record of accesses, on cases that reach it.
+fn fate(variant: &Variant, played: &[Played<'_>], mutant: &Mutant, sources: &Sources) -> Fate {
+    let play = |it: &Played<'_>, text: &str, build, seed| {
+        let sources = Arc::new(sources.with(variant.clone(), text.to_owned()));
         let message = it.setup.play(it.kernel, it.case, &sources, (build, seed)).1.err()?;
-        assert!(!message.contains("error:"), "{}: {message}\n{}", mutant.change, mutant.text);
+        assert!(!message.contains("error:"), "{}: {message}\n{text}", mutant.change);
         assert!(message.starts_with(it.kernel.name), "{message}");
         Some(message)
     };
-    let orders = (0..SEEDS).find_map(|seed| played.iter().find_map(|it| play(it, turn(seed), seed)));
-    let raced = if mutant.operator == Operator::Barrier { RACED } else { 0 };
-    orders.or_else(|| played.iter().take(raced).find_map(|it| play(it, Build::Races, 0)))
+    let reaches = |it: &&Played<'_>| {
+        mutant.probe.as_ref().is_none_or(|probe| play(it, probe, Build::Checked, 0).is_some())
+    };
+    let reached: Vec<&Played<'_>> = played.iter().filter(reaches).take(CASES).collect();
+    if reached.is_empty() {
+        return Fate::Unreached;
+    }
+    let orders = (0..SEEDS).map(|seed| (turn(seed), seed)).chain([(Build::Races, 0)]);
+    let found = orders
+        .into_iter()
+        .find_map(|(build, seed)| reached.iter().find_map(|it| play(it, &mutant.text, build, seed)));
+    found.map_or(Fate::Missed, Fate::Found)
 }

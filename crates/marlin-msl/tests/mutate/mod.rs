@@ -22,6 +22,9 @@ pub struct Mutant {
     /// The line as it was and where it is, or the array.
     pub change: String,
     pub text: String,
+    /// The source as it was, but for a trap before the line: who reaches the line is caught. None where the
+    /// line is a declaration.
+    pub probe: Option<String>,
 }
 
 /// All mutants of a source.
@@ -38,10 +41,11 @@ pub fn mutants(text: &str) -> Vec<Mutant> {
         ];
         for (operator, changed) in changed {
             let Some(changed) = changed else { continue };
-            let mut all = lines.clone();
-            all[at] = &changed;
+            let with = |line: &str| [&lines[..at], &[line], &lines[at + 1..]].concat().join("\n");
             let change = format!("{} ({})", line.trim(), function(&lines[..at]));
-            mutants.push(Mutant { operator, change, text: all.join("\n") });
+            let declares = matches!(operator, Operator::Infinity | Operator::Shrink);
+            let probe = (!declares).then(|| with(&format!("__builtin_trap(); {line}")));
+            mutants.push(Mutant { operator, change, text: with(&changed), probe });
         }
     }
     mutants
