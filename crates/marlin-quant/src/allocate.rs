@@ -7,19 +7,29 @@
 //!  loss |*                    1. options that another beats in bytes and loss are out
 //!       |  .*                 2. steps along the lower hull, those that save most loss a byte first, as
 //!       |    ' . o               long as they fit: optimal but for the step at which the budget breaks
-//!       |        ' - . *      3. the units with steps about as good as that one are chosen anew, exactly
-//!       +--------------- bytes   4. what bytes are left over go where they save most
+//!       |        ' - . *      3. what bytes are left over go where they save most
+//!       +--------------- bytes   4. the units with steps about as good as the last are chosen anew, exactly
 //! ```
+//!
+//! A step that does not fit can be a large one, an embedding's, and leave many bytes over. Then 2 and 3 are
+//! done again with the options of its unit below the step, and with those above, and so on, the branch of
+//! the least bound first, until no bound is below what was found (branch and bound, chapter 11.2).
 //!
 //! Losses of different tensors are added, so they must be in one unit: what the outputs of the layer lose,
 //! scaled by what that matters to the model.
 
-use std::iter::Sum;
+use std::{iter::Sum, ops::Range};
 
 use crate::Error;
 
 /// Units that are chosen exactly; a model of so few is solved exactly as a whole.
 const CORE: usize = 20;
+
+/// Branches that are looked into at most.
+const BRANCHES: usize = 300;
+
+/// How far above its bound a choice may be, as a share of it, to be taken for the best.
+const CLOSE: f64 = 1e-4;
 
 /// Partial choices remembered of a core; beyond them, those of nearly the same bytes are merged.
 const STATES: usize = 20_000;
@@ -76,7 +86,7 @@ pub fn allocate(units: &[Vec<Cost>], budget: u64) -> Result<Allocation, Error> {
     if smallest > budget {
         return Err(Error::Budget { found: budget, smallest });
     }
-    let (mut at, bound) = along_hulls(&fronts, budget);
+    let (mut at, bound) = branch_and_bound(&fronts, budget);
     let core = core(&fronts, &at);
     choose_exactly(&fronts, &core, &mut at, budget);
     fill(&fronts, &mut at, budget);
@@ -114,11 +124,18 @@ impl Front {
                 points.push(point);
             }
         }
+        let mut front = Front { points, hull: Vec::new() };
+        front.hull = front.hull(0..front.points.len());
+        front
+    }
+
+    /// The points of a range that are on its lower convex hull.
+    fn hull(&self, range: Range<usize>) -> Vec<usize> {
         let mut hull: Vec<usize> = Vec::new();
-        for at in 0..points.len() {
+        for at in range {
             // A step that saves less a byte than the next one is none of the hull's.
             while let [.., a, b] = hull[..] {
-                let saving = |from: usize, to: usize| saving(points[from].cost, points[to].cost);
+                let saving = |from: usize, to: usize| saving(self.points[from].cost, self.points[to].cost);
                 if saving(a, b) > saving(b, at) {
                     break;
                 }
@@ -126,7 +143,7 @@ impl Front {
             }
             hull.push(at);
         }
-        Front { points, hull }
+        hull
     }
 
     /// The savings of the steps into and out of the hull's point at or below `at`.
@@ -141,32 +158,97 @@ fn saving(from: Cost, to: Cost) -> f64 {
     (from.loss - to.loss) / (to.bytes - from.bytes) as f64
 }
 
-/// Takes the steps of all hulls in order of what they save a byte. Returns a point of each front, and the
-/// bound: what would be lost if the step that does not fit could be taken in part.
-fn along_hulls(fronts: &[Front], budget: u64) -> (Vec<usize>, f64) {
-    let mut steps: Vec<(usize, usize, usize)> = Vec::new();
-    for (unit, front) in fronts.iter().enumerate() {
-        steps.extend(front.hull.windows(2).map(|step| (unit, step[0], step[1])));
-    }
-    let saved = |&(unit, from, to): &(usize, usize, usize)| {
-        let points = &fronts[unit].points;
-        saving(points[from].cost, points[to].cost)
-    };
-    // Stable, so that the steps of a unit stay in order and equal units go in theirs.
-    steps.sort_by(|a, b| saved(b).total_cmp(&saved(a)));
-    let mut at = vec![0; fronts.len()];
-    let mut cost = total(fronts, &at);
-    for step in steps {
-        let (unit, from, to) = step;
-        let more = fronts[unit].points[to].cost.bytes - fronts[unit].points[from].cost.bytes;
-        if cost.bytes + more > budget {
-            return (at, cost.loss - saved(&step) * (budget - cost.bytes) as f64);
+/// Choices within a range of points of each unit.
+#[derive(Debug)]
+struct Branch {
+    ranges: Vec<Range<usize>>,
+    /// The point of each unit that the steps that fit lead to.
+    at: Vec<usize>,
+    /// No choice of this branch loses less.
+    bound: f64,
+    /// The unit whose step did not fit; none if all did, which makes `at` the best of the branch.
+    broken: Option<usize>,
+}
+
+impl Branch {
+    /// Takes the steps of the ranges' hulls in order of what they save a byte, up to the first that does not
+    /// fit; the bound is what would be lost if that one could be taken in part. `None` if the budget is too
+    /// small for any choice.
+    fn new(fronts: &[Front], ranges: Vec<Range<usize>>, budget: u64) -> Option<Branch> {
+        let mut steps: Vec<(usize, usize, usize)> = Vec::new();
+        for (unit, (front, range)) in fronts.iter().zip(&ranges).enumerate() {
+            steps.extend(front.hull(range.clone()).windows(2).map(|step| (unit, step[0], step[1])));
         }
-        at[unit] = to;
-        cost.bytes += more;
-        cost.loss -= fronts[unit].points[from].cost.loss - fronts[unit].points[to].cost.loss;
+        let points = |&(unit, from, to): &(usize, usize, usize)| {
+            let points = &fronts[unit].points;
+            (points[from].cost, points[to].cost)
+        };
+        let saved = |step: &(usize, usize, usize)| {
+            let (from, to) = points(step);
+            saving(from, to)
+        };
+        // Stable, so that the steps of a unit stay in order and equal units go in theirs.
+        steps.sort_by(|a, b| saved(b).total_cmp(&saved(a)));
+        let mut at: Vec<usize> = ranges.iter().map(|range| range.start).collect();
+        let mut cost = total(fronts, &at);
+        if cost.bytes > budget {
+            return None;
+        }
+        for step in steps {
+            let (from, to) = points(&step);
+            if cost.bytes + (to.bytes - from.bytes) > budget {
+                let bound = cost.loss - saved(&step) * (budget - cost.bytes) as f64;
+                return Some(Branch { ranges, at, bound, broken: Some(step.0) });
+            }
+            at[step.0] = step.2;
+            cost.bytes += to.bytes - from.bytes;
+            cost.loss -= from.loss - to.loss;
+        }
+        Some(Branch { ranges, at, bound: cost.loss, broken: None })
     }
-    (at, cost.loss)
+
+    /// The branches with the broken unit's points up to its own, and with those above it.
+    fn split(&self, fronts: &[Front], budget: u64) -> impl Iterator<Item = Branch> {
+        let halves = self.broken.map(|unit| {
+            let (range, at) = (self.ranges[unit].clone(), self.at[unit]);
+            [range.start..at + 1, at + 1..range.end].map(|range| {
+                let mut ranges = self.ranges.clone();
+                ranges[unit] = range;
+                Branch::new(fronts, ranges, budget)
+            })
+        });
+        halves.into_iter().flatten().flatten()
+    }
+}
+
+/// The best choice found, a point of each front, and what no choice can be better than. The smallest points
+/// fit into the budget.
+fn branch_and_bound(fronts: &[Front], budget: u64) -> (Vec<usize>, f64) {
+    let filled = |branch: &Branch| {
+        let mut at = branch.at.clone();
+        fill(fronts, &mut at, budget);
+        (total(fronts, &at).loss, at)
+    };
+    let ranges = fronts.iter().map(|front| 0..front.points.len()).collect();
+    let mut open: Vec<Branch> = Branch::new(fronts, ranges, budget).into_iter().collect();
+    let mut best = open.first().map_or((f64::INFINITY, Vec::new()), filled);
+    for _ in 0..BRANCHES {
+        let least = (0..open.len()).min_by(|a, b| open[*a].bound.total_cmp(&open[*b].bound));
+        let Some(branch) = least.map(|least| open.swap_remove(least)) else { break };
+        if branch.bound >= best.0 * (1.0 - CLOSE) {
+            open.push(branch);
+            break;
+        }
+        for half in branch.split(fronts, budget) {
+            let found = filled(&half);
+            if found.0 < best.0 {
+                best = found;
+            }
+            open.push(half);
+        }
+    }
+    let bound = open.iter().map(|branch| branch.bound).fold(best.0, f64::min);
+    (best.1, bound)
 }
 
 /// The units whose choice is least clear: their steps save about as much as the worst step taken.

@@ -80,8 +80,27 @@ fn a_size_that_was_asked_for_is_kept_and_used() {
 }
 
 #[test]
+fn an_embedding_that_is_the_head_gets_codes_by_what_the_head_multiplies() {
+    for (golden, tied) in [("smollm", true), ("gemma3-text", true), ("llama", false)] {
+        let (dir, source) = (tempfile::tempdir().unwrap(), source(golden));
+        let report = run(&source, &dir.path().join("out"), None, &mut || true).unwrap();
+        let embedding = report.tensors.iter().find(|tensor| tensor.role == "embedding").unwrap();
+        let measured = embedding.measured.as_ref();
+        let rows = measured.map(|measured| measured.rows);
+        assert_eq!(rows, tied.then_some((WINDOW * WINDOWS) as u64), "{golden}");
+        if let Some(output) = measured.and_then(|measured| measured.relative_output_mse) {
+            // Plain codes' outputs err about as much as the weights do.
+            let weights = embedding.relative_mse.unwrap();
+            assert!(output < 0.7 * weights, "{golden}: outputs {output}, weights {weights}");
+        }
+    }
+}
+
+#[test]
 fn a_run_stopped_anywhere_continues_to_the_same_bytes() {
-    for (golden, bits) in [("glm4-moe-lite", None), ("glm4-moe-lite", Some(6.0)), ("smollm", Some(6.0))] {
+    let runs =
+        [("glm4-moe-lite", None), ("glm4-moe-lite", Some(6.0)), ("smollm", None), ("smollm", Some(6.0))];
+    for (golden, bits) in runs {
         let (dir, source) = (tempfile::tempdir().unwrap(), source(golden));
         let [undisturbed, out] = ["undisturbed", "out"].map(|name| dir.path().join(name));
         let mut events = 0_usize;

@@ -10,6 +10,8 @@
 //!        └─► the stage with these codes, played ──┴─► residual stream for the next stage
 //! ```
 //!
+//! An embedding that is also the head gets codes by what the head multiplies: see `tied.rs`.
+//!
 //! One stage is in memory at a time. After each the stream, the tensors and a note in the journal are
 //! on the disk, so that an interrupted run continues with the next stage and ends with the same bytes.
 
@@ -23,6 +25,7 @@ mod stream;
 mod survey;
 mod survey_file;
 mod text;
+mod tied;
 
 use std::{
     collections::HashMap,
@@ -47,6 +50,7 @@ use stream::StreamWriter;
 use survey::Survey;
 use survey_file::SurveyFile;
 use text::Text;
+use tied::Tied;
 
 /// Makes a player of a plan, with caches for so many tokens.
 pub type MakePlayer<'a> =
@@ -123,12 +127,25 @@ pub fn calibrate(
     }
     let text = Text::new(tokens, window);
     let weights: u64 = tasks.iter().map(Task::weights).sum();
-    let total = passes as u64 * weights;
+    let begun = partial.notes().iter().any(|note| note.get(survey::KEY).is_none());
+    let mut tied = Tied::find(&plan, &tasks, &stages)?.filter(|_| !begun);
+    let total = passes as u64 * weights + if tied.is_some() { weights / 4 } else { 0 };
     let mut work = Work { done: 0, total, stages: (0, stages.len()), go_on };
     let mut playback = Playback { stream, text, make: calibration.player, speed: Speed::default() };
+    if let Some(tied) = &mut tied {
+        tied.gather((&plan, &tasks, &stages), &partial, &mut playback, &mut work)?;
+    }
     if let (Some(budget), None) = (budget, &survey) {
         let typical = budget.typical(&tasks);
-        let made = Survey { source, plan: &plan, tasks: &tasks, stages: &stages, budget, typical };
+        let made = Survey {
+            source,
+            plan: &plan,
+            tasks: &tasks,
+            stages: &stages,
+            budget,
+            typical,
+            tied: tied.as_ref(),
+        };
         let losses = made.run(&mut partial, &mut playback, &mut work)?;
         survey = Some(SurveyFile::new(common, budget.candidates[typical], losses));
     }
@@ -141,7 +158,7 @@ pub fn calibrate(
     let writer = ModelWriter::within(partial, &planned, options)?;
     let done = writer.notes().map(|note| Done::deserialize(note).map_err(Error::Note));
     let mut done = done.collect::<Result<Vec<Done>, Error>>()?;
-    let mut run = Run { source, plan: &plan, tasks: &tasks, playback, writer };
+    let mut run = Run { source, plan: &plan, tasks: &tasks, tied, playback, writer };
     let before = stages.iter().take(done.len()).flat_map(|stage| &stage.tasks);
     work.done += before.map(|at| tasks[*at].weights()).sum::<u64>();
     for at in done.len()..stages.len() {
@@ -203,6 +220,7 @@ struct Run<'a, 'm> {
     source: &'a Source,
     plan: &'a Plan,
     tasks: &'a [Task],
+    tied: Option<Tied>,
     playback: Playback<'a, 'm>,
     writer: ModelWriter,
 }
@@ -226,7 +244,13 @@ impl Run<'_, '_> {
         let (mut tensors, mut coded, mut solver) = (Vec::new(), 0, Solver::default());
         for (task, id) in stage.in_order(self.tasks, &part, &inputs) {
             work.tell(stage, weights, 2.0 + coded as f64 / weights.max(1) as f64)?;
-            let grams = id.map_or((0, &[][..]), |id| inputs.of(id));
+            let tied = self.tied.iter().find(|tied| tied.name == task.name);
+            let grams = match (tied, id) {
+                // No input of the stage has that number.
+                (Some(tied), _) => (usize::MAX, &tied.grams[..]),
+                (None, Some(id)) => inputs.of(id),
+                (None, None) => (0, &[][..]),
+            };
             let (rounded, measured) = solver.solve(self.source, task, grams)?;
             tensors.push(task.write(&rounded, measured, &mut self.writer)?);
             coded += task.weights();

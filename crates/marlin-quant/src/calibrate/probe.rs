@@ -46,8 +46,8 @@ const ROWS_A_TOKEN: usize = 4;
 /// Windows to play if the text has them, whatever that costs: fewer tell little.
 const LEAST_WINDOWS: usize = 4;
 
-/// Share of the tokens, those of the largest divergence, that are left out of a mean. Where a tiny error
-/// changes the choice of an expert, a token's divergence is large by chance, and any one group's error is
+/// Share of the tokens, those of the largest divergence, that are left out of a mean if the model has
+/// experts. Where a tiny error changes the choice of an expert, a token's divergence is large by chance, and any one group's error is
 /// enough for it: such tokens do not add up over the groups, and would make them all look alike.
 const TRIMMED: f64 = 0.1;
 
@@ -60,18 +60,21 @@ pub(super) struct Probe {
     sample: Vec<u32>,
     window: usize,
     groups: Vec<Vec<Group>>,
+    /// Share of the tokens that is left out.
+    trimmed: f64,
 }
 
 impl Probe {
     /// Takes windows of `text`, spread evenly over it: as many as [`ROWS_A_TOKEN`] allows, but at least
-    /// [`LEAST_WINDOWS`]. `groups` are those of each stage.
-    pub fn new(text: Text<'_>, groups: Vec<Vec<Group>>) -> Probe {
+    /// [`LEAST_WINDOWS`]. `groups` are those of each stage; a model with `experts` has [`TRIMMED`] means.
+    pub fn new(text: Text<'_>, groups: Vec<Vec<Group>>, experts: bool) -> Probe {
         let there = text.tokens.len() / text.window;
         let copies = 1 + groups.iter().map(Vec::len).sum::<usize>();
         let windows = (ROWS_A_TOKEN * there / copies).clamp(LEAST_WINDOWS.min(there), there);
         let starts = (0..windows).map(|at| at * there / windows * text.window);
         let sample = starts.flat_map(|start| &text.tokens[start..start + text.window]).copied().collect();
-        Probe { sample, window: text.window, groups }
+        let trimmed = if experts { TRIMMED } else { 0.0 };
+        Probe { sample, window: text.window, groups, trimmed }
     }
 
     /// The groups, stage after stage.
@@ -117,7 +120,7 @@ impl Probe {
     }
 
     /// The divergence in nats of the logits of every group's copy from those of the clean one, a mean without
-    /// the [`TRIMMED`] tokens, in the order of [`Probe::groups`]; `part` is the last stage's plan, `logits`
+    /// the trimmed tokens, in the order of [`Probe::groups`]; `part` is the last stage's plan, `logits`
     /// its result.
     ///
     /// # Errors
@@ -165,7 +168,7 @@ impl Probe {
                 found.extend(divergences(&clean, &play(*copy)?, vocab_size)?);
             }
         }
-        Ok(found.into_iter().map(trimmed_mean).collect())
+        Ok(found.into_iter().map(|found| trimmed_mean(found, self.trimmed)).collect())
     }
 }
 
@@ -227,10 +230,10 @@ fn divergences(reference: &[f32], candidate: &[f32], vocab_size: usize) -> Resul
     pairs.map(of).collect::<Result<_, softmax::BadLogits>>().map_err(Error::Logits)
 }
 
-/// The mean without the largest [`TRIMMED`].
-fn trimmed_mean(mut values: Vec<f64>) -> f64 {
+/// The mean without this share of the largest.
+fn trimmed_mean(mut values: Vec<f64>, trimmed: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
-    values.truncate(((values.len() as f64 * (1.0 - TRIMMED)) as usize).max(1));
+    values.truncate(((values.len() as f64 * (1.0 - trimmed)) as usize).max(1));
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
@@ -242,18 +245,19 @@ mod tests {
     fn windows_are_spread_over_the_text() {
         let tokens: Vec<u32> = (0..100).collect();
         let groups = vec![vec![vec!["a".to_owned()]; 7]; 2];
-        let probe = Probe::new(Text::new(&tokens, 10), groups.clone());
+        let probe = Probe::new(Text::new(&tokens, 10), groups.clone(), true);
         // 4 * 10 windows for 15 copies are 2, but at least 4 are played.
         assert_eq!(probe.sample.chunks(10).map(|window| window[0]).collect::<Vec<_>>(), [0, 20, 50, 70]);
-        let probe = Probe::new(Text::new(&tokens[..25], 10), groups);
+        let probe = Probe::new(Text::new(&tokens[..25], 10), groups, false);
         assert_eq!(probe.sample, tokens[..20]);
     }
 
     #[test]
     fn the_largest_tenth_does_not_count() {
         let values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 1e9];
-        assert_eq!(trimmed_mean(values.to_vec()), 5.0);
-        assert_eq!(trimmed_mean(vec![3.0]), 3.0);
+        assert_eq!(trimmed_mean(values.to_vec(), 0.1), 5.0);
+        assert_eq!(trimmed_mean(vec![3.0], 0.1), 3.0);
+        assert_eq!(trimmed_mean(vec![1.0, 9.0, 2.0], 0.0), 4.0);
     }
 
     #[test]

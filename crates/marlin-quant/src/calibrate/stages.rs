@@ -44,7 +44,7 @@ impl Stage {
 }
 
 /// The weight of a part that is the tensor `name`.
-fn weight_id(part: &Plan, name: &str) -> Option<WeightId> {
+pub(super) fn weight_id(part: &Plan, name: &str) -> Option<WeightId> {
     let named = |(label, weight): &(String, Weight)| label == name && weight.cols() > 0;
     part.weights.iter().position(named).map(|at| WeightId(at as u32))
 }

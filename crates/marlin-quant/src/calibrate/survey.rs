@@ -24,7 +24,7 @@ use std::{
 };
 
 use marlin_file::Partial;
-use marlin_format::{Rounding, ScaleSearch, Weight};
+use marlin_format::{Format, Rounding, ScaleSearch, Weight};
 use marlin_kernel::plan::{BufferId, Op, Plan, WeightId};
 use marlin_model::{Source, Tensors};
 use serde::{Deserialize, Serialize};
@@ -36,15 +36,16 @@ use super::{
     probe::{Probe, groups},
     stages::Stage,
     stream::StreamWriter,
+    tied::Tied,
 };
 use crate::{
-    Budget, Damping, Error, Gram, Hessian, gptq, round,
+    Budget, Damping, Error, Gram, Hessian, Rounded, gptq, round,
     solve::{energy, loss},
     tasks::Task,
 };
 
 /// Key of the notes of stages that were surveyed.
-const KEY: &str = "survey";
+pub(super) const KEY: &str = "survey";
 
 /// Names of the streams: that of the text, and that of the probe's copies.
 const SURVEY: &str = "survey";
@@ -82,6 +83,8 @@ pub(super) struct Survey<'a> {
     pub budget: &'a Budget,
     /// The probe's format: the number of a candidate.
     pub typical: usize,
+    /// What an embedding multiplies as the head.
+    pub tied: Option<&'a Tied>,
 }
 
 impl Survey<'_> {
@@ -103,7 +106,8 @@ impl Survey<'_> {
             .stages
             .iter()
             .map(|stage| Ok(groups(&self.plan.part(stage.steps.clone())?, &self.chosen(stage))));
-        let probe = Probe::new(playback.text, groups.collect::<Result<_, Error>>()?);
+        let experts = self.plan.steps.iter().any(|step| matches!(step.op, Op::MoeExperts { .. }));
+        let probe = Probe::new(playback.text, groups.collect::<Result<_, Error>>()?, experts);
         for (at, stage) in self.stages.iter().enumerate() {
             let weights = stage.tasks.iter().map(|at| self.tasks[*at].weights()).sum();
             if at >= done.len() {
@@ -168,7 +172,10 @@ impl Survey<'_> {
             stage.in_order(self.tasks, &part, &inputs).into_iter().filter(|(task, _)| task.chosen)
         {
             work.tell(stage, weights, 1.0 + coded as f64 / weights.max(1) as f64)?;
-            let grams = id.map_or(&[][..], |id| inputs.of(id).1);
+            let grams = match self.tied.filter(|tied| tied.name == task.name) {
+                Some(tied) => &tied.grams,
+                None => id.map_or(&[][..], |id| inputs.of(id).1),
+            };
             let share = id.and_then(|id| shares.get(&id).copied()).unwrap_or(1.0);
             let (losses, typical) = self.losses(task, grams, share)?;
             surveyed.losses.insert(task.name.clone(), losses);
@@ -186,7 +193,7 @@ impl Survey<'_> {
             probe.advance((at, &part), &codes, playback, (files.0, &files.1), &mut tell)?;
         } else if let (Some(probed), Some(logits)) = (&probed, self.plan.logits) {
             let mut tell = |share| work.tell(stage, weights, 2.0 + 2.0 * share);
-            codes.extend(self.tied(&part, &names)?);
+            codes.extend(self.head()?);
             surveyed.divergences = probe.divergences((&part, logits), &codes, playback, probed, &mut tell)?;
         }
         Ok(surveyed)
@@ -205,13 +212,7 @@ impl Survey<'_> {
         let total = energy(&weight, grams);
         let (mut losses, mut typical) = (Vec::new(), None);
         for (at, format) in self.budget.candidates.iter().enumerate() {
-            let coded = match &hessian {
-                Some(hessian) => {
-                    gptq(&weight, *format, hessian, ScaleSearch::default()).map(|coded| coded.rounded)
-                }
-                None => round(&weight, *format, Rounding::default()),
-            };
-            let coded = match coded {
+            let coded = match code(&weight, *format, hessian.as_ref()) {
                 Ok(coded) => coded,
                 Err(marlin_format::Error::Columns { .. }) => {
                     losses.push(None);
@@ -230,17 +231,26 @@ impl Survey<'_> {
         Ok((losses, typical))
     }
 
-    /// The codes of tensors of earlier stages that the last one multiplies again: an embedding that is also
-    /// the head.
-    fn tied(&self, part: &Plan, own: &HashSet<&str>) -> Result<Vec<(String, Weight)>, Error> {
-        let here = |task: &&Task| part.weights.iter().any(|(name, w)| *name == task.name && w.cols() > 0);
-        let tied = self.tasks.iter().filter(|task| task.chosen && !own.contains(task.name.as_str()));
-        let format = self.budget.candidates[self.typical];
-        let code = |task: &Task| {
-            let coded = Task { format, ..task.clone() }.round(self.source)?;
-            Ok((task.name.clone(), coded.weight))
-        };
-        tied.filter(here).map(code).collect()
+    /// The codes of the embedding if it is also the head, in the probe's format.
+    fn head(&self) -> Result<Option<(String, Weight)>, Error> {
+        let Some(Tied { name, grams }) = self.tied else { return Ok(None) };
+        let hessian = Gram::sum(grams).map(|sum| Hessian::new(&sum, Damping::default()));
+        let weight = self.source.weight(name)?;
+        let coded = code(&weight, self.budget.candidates[self.typical], hessian.as_ref());
+        let error = |source| Error::Tensor { name: name.clone(), source };
+        Ok(Some((name.clone(), coded.map_err(error)?.weight)))
+    }
+}
+
+/// Codes for what is multiplied, if that is known.
+fn code(
+    weight: &Weight,
+    format: &'static dyn Format,
+    hessian: Option<&Hessian>,
+) -> Result<Rounded, marlin_format::Error> {
+    match hessian {
+        Some(hessian) => gptq(weight, format, hessian, ScaleSearch::default()).map(|coded| coded.rounded),
+        None => round(weight, format, Rounding::default()),
     }
 }
 

@@ -81,6 +81,27 @@ fn models_come_close_to_the_bound_and_beat_every_uniform_choice() {
 }
 
 #[test]
+fn a_large_tensor_leaves_none_of_the_budget_over() {
+    let mut random = Random(3);
+    let mut units: Vec<Vec<Cost>> =
+        (0..210).map(|unit| options(&mut random, 1 << (15 + unit % 3), 6)).collect();
+    let layers: u64 = units.iter().map(|options| options[0].bytes * 4).sum();
+    // A fifth of the model, with two thirds of what is lost.
+    let loss: f64 = units.iter().map(|options| options[2].loss).sum();
+    let embedding = options(&mut random, layers / 4, 6);
+    let scale = 2.0 * loss / embedding[2].loss;
+    units.push(embedding.into_iter().map(|cost| Cost { loss: scale * cost.loss, ..cost }).collect());
+    for tenths in (22..60).step_by(4) {
+        let budget = (layers + layers / 4) * tenths / 80;
+        let found = allocate(&units, budget).unwrap();
+        check(&units, budget);
+        let gap = (found.cost.loss - found.bound) / found.bound;
+        println!("{}.{} bits: {:.4e}, gap {gap:.1e}", tenths / 10, tenths % 10, found.cost.loss);
+        assert!(gap < 5e-3, "gap {gap}");
+    }
+}
+
+#[test]
 fn what_shares_a_choice_is_one_unit() {
     let cost = |bytes, loss| Cost { bytes, loss };
     let (gate, up) = ([cost(1, 9.0), cost(2, 4.0)], [cost(1, 1.0), cost(2, 0.5)]);
