@@ -64,6 +64,9 @@ pub struct Arguments {
     /// Formats measured at a time; each has as many threads as that leaves it.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// What plays the model, as `metal-marlin --device` names it.
+    #[arg(long, default_value = "cpu")]
+    device: String,
     /// Only writes the tables of docs/quantization.md anew, from the records.
     #[arg(long)]
     tables: bool,
@@ -164,13 +167,13 @@ impl Run<'_> {
 
     /// One quantization, compared with the model: its line of the record.
     fn row(&self, format: &str, way: &str, options: &str) -> Result<String> {
-        let Arguments { model, windows, .. } = self.arguments;
+        let Arguments { model, windows, device, .. } = self.arguments;
         let out = self.out(format, way);
         let _ = fs::remove_dir_all(self.root.join(&out));
-        let command = format!("metal-marlin quantize {model} --out {out} {options}");
+        let command = format!("metal-marlin quantize {model} --out {out} {options} --device {device}");
         let quantized = self.json(&format!("{command} --restart"))?;
         let compared = self.json(&format!(
-            "metal-marlin compare {out} --reference {model} --text {} --windows {windows}",
+            "metal-marlin compare {out} --reference {model} --text {} --windows {windows} --device {device}",
             self.scored
         ))?;
         let found = &compared["models"][0];
@@ -195,14 +198,7 @@ impl Run<'_> {
         let mut words = command.split_whitespace();
         let program = self.root.join("target/release").join(words.next().unwrap_or_default());
         let mut call = Command::new(program);
-        call.args(words).args([
-            "--json",
-            "--quiet",
-            "--device",
-            "cpu",
-            "--threads",
-            &self.threads.to_string(),
-        ]);
+        call.args(words).args(["--json", "--quiet", "--threads", &self.threads.to_string()]);
         let text = output(self.root, &mut call)?;
         serde_json::from_str(&text).with_context(|| command.to_owned())
     }

@@ -1,5 +1,7 @@
 //! Picks the player: a GPU's or the CPU's.
 
+use std::sync::Arc;
+
 use anyhow::bail;
 use marlin_cpu::{CacheType, CpuOptions, CpuPlayer};
 use marlin_gpu::{Gpu, GpuOptions, GpuPlayer, Opening};
@@ -20,8 +22,7 @@ pub enum Purpose {
     Evaluate,
 }
 
-/// Makes a player with caches for `context` tokens on the device the options name; `auto` is a GPU if
-/// there is a real one, and the CPU otherwise.
+/// Makes a player with caches for `context` tokens on the device the options name: see [`Device`].
 ///
 /// # Errors
 /// When there is no such device, or it does not have the memory.
@@ -32,9 +33,38 @@ pub fn make(
     context: usize,
     output: Output,
 ) -> anyhow::Result<Box<dyn Player>> {
-    match gpu_wish(&options.device) {
-        Some(device) => on_gpu(plan, options, purpose, context, device, output),
-        None => on_cpu(plan, options, purpose, context),
+    Device::open(options, purpose, output)?.player(plan, context)
+}
+
+/// The device the options name, opened, to make any number of players on; `auto` is a GPU if there is a real
+/// one, and the CPU otherwise.
+pub struct Device<'a> {
+    options: &'a PlayOptions,
+    purpose: Purpose,
+    /// `None` for the CPU.
+    gpu: Option<(Arc<Gpu>, GpuOptions)>,
+}
+
+impl Device<'_> {
+    /// Opens it; a GPU compiles its kernels once for all players.
+    ///
+    /// # Errors
+    /// When there is no such device, or it cannot do what the options ask for.
+    pub fn open(options: &PlayOptions, purpose: Purpose, output: Output) -> anyhow::Result<Device<'_>> {
+        let gpu = gpu_wish(&options.device).map(|device| open_gpu(options, purpose, device, output));
+        Ok(Device { options, purpose, gpu: gpu.transpose()? })
+    }
+
+    /// A player with caches for `context` tokens.
+    ///
+    /// # Errors
+    /// When the device does not have the memory.
+    pub fn player(&self, plan: Plan, context: usize) -> anyhow::Result<Box<dyn Player>> {
+        let Some((gpu, options)) = &self.gpu else {
+            return on_cpu(plan, self.options, self.purpose, context);
+        };
+        let pages = context.div_ceil(options.page_size);
+        Ok(Box::new(GpuPlayer::new(plan, gpu, &GpuOptions { pages, ..options.clone() })?))
     }
 }
 
@@ -47,14 +77,12 @@ fn gpu_wish(device: &str) -> Option<&str> {
     }
 }
 
-fn on_gpu(
-    plan: Plan,
+fn open_gpu(
     options: &PlayOptions,
     purpose: Purpose,
-    context: usize,
     device: &str,
     output: Output,
-) -> anyhow::Result<Box<dyn Player>> {
+) -> anyhow::Result<(Arc<Gpu>, GpuOptions)> {
     let exact = purpose == Purpose::Evaluate;
     let activations = options.activations.unwrap_or(if exact { Activations::F32 } else { Activations::F16 });
     if activations == Activations::Int8 {
@@ -69,12 +97,9 @@ fn on_gpu(
         None if exact => Some(marlin_gpu::CacheType::F32),
         None => None,
     };
-    let defaults = GpuOptions::default();
     let memory = options.device_memory.map(|gigabytes| (gigabytes * 1e9) as u64);
-    let pages = context.div_ceil(defaults.page_size);
     let tuning = tuning::load(&gpu.info, output);
-    let settings = GpuOptions { cache, pages, memory, tuning, ..defaults };
-    Ok(Box::new(GpuPlayer::new(plan, &gpu, &settings)?))
+    Ok((gpu, GpuOptions { cache, memory, tuning, ..GpuOptions::default() }))
 }
 
 fn on_cpu(

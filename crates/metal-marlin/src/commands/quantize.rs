@@ -155,9 +155,8 @@ impl Quantize {
             "--calibrate-ctx {}, device {device}, activations {activations:?}, kv {kv:?}",
             self.calibrate_ctx
         );
-        let mut make = |plan: Plan, context: usize| {
-            player::make(plan, &self.play, Purpose::Evaluate, context, output).map_err(Into::into)
-        };
+        let opened = player::Device::open(&self.play, Purpose::Evaluate, output)?;
+        let mut make = |plan: Plan, context: usize| opened.player(plan, context).map_err(Into::into);
         let window = self.calibrate_ctx;
         let budget = self.budget();
         let survey = self.survey.clone();
