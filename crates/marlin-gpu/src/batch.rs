@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use marlin_kernel::{
-    Batch,
+    Batch, SequenceRows,
     plan::{Op, Plan, WeightId},
     sample::Choice,
 };
@@ -85,8 +85,10 @@ pub(crate) fn words(batch: &Batch, rotations: &Rotations, page_size: usize) -> V
         let sequences = batch.sequences.iter().enumerate();
         sequences.flat_map(|(at, sequence)| sequence.rows.clone().map(move |row| (at, sequence, row)))
     };
-    let slot = |row: usize, sequence: &marlin_kernel::SequenceRows| {
-        sequence.slot(batch.positions[row] as usize, page_size) as u32
+    // A plan without caches needs no pages, and asks for no cache row.
+    let slot = |row: usize, sequence: &SequenceRows| match sequence.pages.is_empty() {
+        true => 0,
+        false => sequence.slot(batch.positions[row] as usize, page_size) as u32,
     };
     list(&mut words, 6, &mut rows().map(|(_, sequence, row)| slot(row, sequence)));
     list(&mut words, 7, &mut batch.outputs.iter().copied());
@@ -121,4 +123,25 @@ pub(crate) fn words(batch: &Batch, rotations: &Rotations, page_size: usize) -> V
         }
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_without_caches_needs_no_pages() {
+        let rows = |pages: Vec<u32>| Batch {
+            tokens: vec![0; 3],
+            positions: vec![0, 1, 2],
+            sequences: vec![SequenceRows { rows: 0..3, pages }],
+            ..Batch::default()
+        };
+        let slots = |pages| {
+            let words = words(&rows(pages), &Rotations::default(), 2);
+            words[words[6] as usize..][..3].to_vec()
+        };
+        assert_eq!(slots(vec![]), [0, 0, 0]);
+        assert_eq!(slots(vec![7, 5]), [14, 15, 10]);
+    }
 }
