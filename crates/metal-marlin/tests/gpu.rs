@@ -46,6 +46,34 @@ fn perplexity_and_every_step_agree_with_the_cpu() {
 }
 
 #[test]
+fn a_model_with_experts_is_calibrated_on_a_gpu() {
+    if !has_gpu() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let text = common::miniature().join("heldout.txt");
+    let quantize = |device: &str| {
+        let out = dir.path().join(device);
+        let args = ["quantize", "marlin-mini", "--out", out.to_str().unwrap(), "--device", device];
+        let text =
+            ["--calibrate", text.to_str().unwrap(), "--calibrate-tokens", "256", "--calibrate-ctx", "64"];
+        json(&[&args[..], &text].concat())
+    };
+    let (cpu, gpu) = (quantize("cpu"), quantize("gpu"));
+    let errors = |report: &serde_json::Value| -> Vec<f64> {
+        let tensors = report["tensors"].as_array().unwrap();
+        let outputs = tensors.iter().map(|tensor| tensor["measured"]["relative_output_mse"].as_f64());
+        outputs.flatten().collect()
+    };
+    let (cpu, gpu) = (errors(&cpu), errors(&gpu));
+    assert!(cpu.len() > 200 && cpu.len() == gpu.len(), "{} and {}", cpu.len(), gpu.len());
+    // A tie that rounds the other way changes a few codes, and all inputs after them.
+    let differ = cpu.iter().zip(&gpu).map(|(cpu, gpu)| (cpu - gpu).abs() / cpu.max(1e-6));
+    let mean = differ.sum::<f64>() / cpu.len() as f64;
+    assert!(mean < 0.1, "output errors differ by {mean}");
+}
+
+#[test]
 fn benches_count_dispatches_and_measure_kernels() {
     if !has_gpu() {
         return;
