@@ -47,8 +47,9 @@ const ROWS_A_TOKEN: usize = 4;
 const LEAST_WINDOWS: usize = 4;
 
 /// Share of the tokens, those of the largest divergence, that are left out of a mean if the model has
-/// experts. Where a tiny error changes the choice of an expert, a token's divergence is large by chance, and any one group's error is
-/// enough for it: such tokens do not add up over the groups, and would make them all look alike.
+/// experts. Where a tiny error changes the choice of an expert, a token's divergence is large by chance, and
+/// any one group's error is enough for it: such tokens do not add up over the groups, and would make them all
+/// look alike.
 const TRIMMED: f64 = 0.1;
 
 /// Tensors that are given codes together: their names.
@@ -162,7 +163,7 @@ impl Probe {
             };
             let clean = play((0, 0))?;
             let vocab_size = clean.len() / self.window;
-            let clean = Reference::new(clean, vocab_size)?;
+            let clean = Reference::new(&clean, vocab_size)?;
             for (done, (found, copy)) in found.iter_mut().zip(&copies).enumerate() {
                 let played = at * copies.len() + done;
                 share_done(played as f64 * self.window as f64 / (copies.len() * self.sample.len()) as f64)?;
@@ -223,38 +224,38 @@ fn logits(
 
 /// The distributions of rows of logits, against which others are measured.
 struct Reference {
+    rows: Vec<Distribution>,
+}
+
+/// The distribution of one row.
+struct Distribution {
     logits: Vec<f32>,
     probabilities: Vec<f32>,
-    /// [`softmax::log_sum_exp`] of each row.
-    sums: Vec<f64>,
-    vocab_size: usize,
+    /// [`softmax::log_sum_exp`] of the logits.
+    sum: f64,
 }
 
 impl Reference {
-    fn new(logits: Vec<f32>, vocab_size: usize) -> Result<Reference, Error> {
-        let rows = logits.par_chunks(vocab_size);
-        let sums = rows.map(log_sum).collect::<Result<Vec<f64>, _>>().map_err(Error::Logits)?;
-        let rows = logits.par_chunks(vocab_size).zip(&sums);
-        let of = |(row, sum): (&[f32], &f64)| {
-            row.iter().map(|logit| (f64::from(*logit) - sum).exp() as f32).collect::<Vec<f32>>()
-        };
-        let probabilities = rows.flat_map_iter(of).collect();
-        Ok(Reference { logits, probabilities, sums, vocab_size })
+    fn new(logits: &[f32], vocab_size: usize) -> Result<Reference, Error> {
+        let rows = logits.par_chunks(vocab_size).map(|row| {
+            let sum = log_sum(row)?;
+            let probabilities = row.iter().map(|logit| (f64::from(*logit) - sum).exp() as f32).collect();
+            Ok(Distribution { logits: row.to_vec(), probabilities, sum })
+        });
+        Ok(Reference { rows: rows.collect::<Result<_, _>>().map_err(Error::Logits)? })
     }
 
-    /// The divergence of each row of other logits, as [`softmax::divergence`] has it but with probabilities
+    /// The divergence of each row of other logits, as [`softmax::divergence`] has it, but with probabilities
     /// that are computed once.
     fn divergences(&self, candidate: &[f32]) -> Result<Vec<f64>, Error> {
-        let rows =
-            self.logits.par_chunks(self.vocab_size).zip(self.probabilities.par_chunks(self.vocab_size));
-        let of = |(((p, probabilities), q), sum): (((&[f32], &[f32]), &[f32]), &f64)| {
-            let terms = p.iter().zip(q).zip(probabilities).map(|((p, q), probability)| {
-                let gone = *probability == 0.0;
-                if gone { 0.0 } else { f64::from(*probability) * (f64::from(*p) - f64::from(*q)) }
+        let rows = self.rows.par_iter().zip(candidate.par_chunks(candidate.len() / self.rows.len()));
+        let of = |(p, q): (&Distribution, &[f32])| {
+            let terms = p.probabilities.iter().zip(&p.logits).zip(q).map(|((probability, p), q)| {
+                let chosen = *probability > 0.0;
+                if chosen { f64::from(*probability) * (f64::from(*p) - f64::from(*q)) } else { 0.0 }
             });
-            Ok(terms.fold(log_sum(q)? - sum, |sum, term| sum + term))
+            Ok(terms.fold(log_sum(q)? - p.sum, |sum, term| sum + term))
         };
-        let rows = rows.zip(candidate.par_chunks(self.vocab_size)).zip(&self.sums);
         rows.map(of).collect::<Result<_, softmax::BadLogits>>().map_err(Error::Logits)
     }
 }
@@ -296,14 +297,14 @@ mod tests {
     #[test]
     fn a_row_diverges_from_itself_by_nothing() {
         let rows = [0.0, 1.0, 2.0, 2.0, 1.0, 0.0];
-        let reference = Reference::new(rows.to_vec(), 3).unwrap();
+        let reference = Reference::new(&rows, 3).unwrap();
         let found = reference.divergences(&[0.0, 1.0, 2.0, 0.0, 1.0, 2.0]).unwrap();
         assert_eq!(found[0], 0.0);
         // p = softmax(2, 1, 0), q the same turned round: sum p (ln p - ln q) = 2 (p_0 - p_2).
         let exp = [2.0_f64, 1.0, 0.0].map(f64::exp);
         let expected = 2.0 * (exp[0] - exp[2]) / exp.iter().sum::<f64>();
         assert!((found[1] - expected).abs() < 1e-9, "{found:?}");
-        assert!(Reference::new(vec![f32::NAN; 3], 3).is_err());
+        assert!(Reference::new(&[f32::NAN; 3], 3).is_err());
         assert!(reference.divergences(&[f32::NAN; 6]).is_err());
     }
 }
