@@ -156,15 +156,8 @@ pub fn calibrate(
     let planned: Vec<Planned> = tasks.iter().map(Task::planned).collect();
     let options = Options { config: Some(tasks::config(source)), ..Options::default() };
     let writer = ModelWriter::within(partial, &planned, options)?;
-    let done = writer.notes().map(|note| Done::deserialize(note).map_err(Error::Note));
-    let mut done = done.collect::<Result<Vec<Done>, Error>>()?;
     let mut run = Run { source, plan: &plan, tasks: &tasks, tied, playback, writer };
-    let before = stages.iter().take(done.len()).flat_map(|stage| &stage.tasks);
-    work.done += before.map(|at| tasks[*at].weights()).sum::<u64>();
-    for at in done.len()..stages.len() {
-        work.stages.0 = at;
-        done.push(run.stage(&stages, at, &mut work)?);
-    }
+    let done = run.all(&stages, &mut work)?;
     (work.go_on)(Event::Work { done: total, total, next: "" });
     let Run { mut writer, playback, .. } = run;
     if let Some(survey) = survey {
@@ -226,6 +219,19 @@ struct Run<'a, 'm> {
 }
 
 impl Run<'_, '_> {
+    /// Does all stages that are not done yet, and returns what is noted of each.
+    fn all(&mut self, stages: &[Stage], work: &mut Work<'_>) -> Result<Vec<Done>, Error> {
+        let done = self.writer.notes().map(|note| Done::deserialize(note).map_err(Error::Note));
+        let mut done = done.collect::<Result<Vec<Done>, Error>>()?;
+        let before = stages.iter().take(done.len()).flat_map(|stage| &stage.tasks);
+        work.done += before.map(|at| self.tasks[*at].weights()).sum::<u64>();
+        for at in done.len()..stages.len() {
+            work.stages.0 = at;
+            done.push(self.stage(stages, at, work)?);
+        }
+        Ok(done)
+    }
+
     /// Does stage `at` and makes it durable.
     fn stage(&mut self, stages: &[Stage], at: usize, work: &mut Work<'_>) -> Result<Done, Error> {
         let stage = &stages[at];
