@@ -27,6 +27,8 @@ pub struct Host {
 pub const WRITES: c_uint = 1;
 pub const ATOMICALLY: c_uint = 2;
 pub const COPIES: c_uint = 4;
+pub const STORES: c_uint = 8;
+pub const REPLACES: c_uint = 16;
 
 /// Bits of a barrier's flags: the memory that it orders.
 pub const MEM_DEVICE: c_uint = 1;

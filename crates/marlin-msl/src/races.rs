@@ -3,13 +3,14 @@
 //!
 //! Threads of a threadgroup are ordered by its barriers, each for the memory that its flags name, and
 //! lanes of a simdgroup by those of the simdgroup; operations of a simdgroup order no memory.
-//! Threadgroups are not ordered. Atomic accesses do not race with one another.
+//! Threadgroups are not ordered. Atomic accesses do not race with one another, but for a store of another
+//! value in the same threadgroup: chance would decide whether it or the other access comes first.
 
 use std::ffi::c_uint;
 
 use crate::{
     Memory,
-    abi::{ATOMICALLY, COPIES, MEM_DEVICE, MEM_THREADGROUP, WRITES},
+    abi::{ATOMICALLY, COPIES, MEM_DEVICE, MEM_THREADGROUP, REPLACES, STORES, WRITES},
 };
 
 /// Bytes of a cell: the smallest element of a kernel's arrays.
@@ -51,7 +52,8 @@ pub enum Finding {
     },
 }
 
-/// The last write, and two others that nothing orders: whoever conflicts with more races with one of them.
+/// The last write, and two others that nothing orders, of two simdgroups if there are any: whoever conflicts
+/// with more races with one of them.
 #[derive(Clone, Default)]
 struct Cell {
     written: Option<Access>,
@@ -184,7 +186,7 @@ impl Cell {
     fn note(&mut self, one: Access) -> Option<Access> {
         let races = |other: &Access| {
             (one.kind | other.kind) & WRITES != 0
-                && one.kind & other.kind & ATOMICALLY == 0
+                && (one.kind & other.kind & ATOMICALLY == 0 || other.decides_by_chance(&one))
                 && !other.comes_before(&one)
         };
         if let Some(other) = self.all().find(races) {
@@ -195,12 +197,20 @@ impl Cell {
             let others = [unordered.next(), unordered.next()];
             *self = Self { written: Some(one), others };
         } else {
-            let free = |place: &&mut Option<Access>| place.is_none_or(|other| other.comes_before(&one));
-            if let Some(place) = self.others.iter_mut().find(free) {
-                *place = Some(one);
-            }
+            self.keep(one);
         }
         None
+    }
+
+    /// Enters a read: in the place of one that comes before it, or of one of two of another simdgroup, which
+    /// a barrier of its own may order with a write.
+    fn keep(&mut self, one: Access) {
+        let free = self.others.iter().position(|place| place.is_none_or(|other| other.comes_before(&one)));
+        let both = self.others[0].zip(self.others[1]);
+        let beside = both.filter(|(first, second)| first.is_beside(second) && !first.is_beside(&one));
+        if let Some(at) = free.or(beside.map(|_| 1)) {
+            self.others[at] = Some(one);
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = Access> + use<> {
@@ -214,6 +224,17 @@ impl Access {
             && (self.thread == later.thread
                 || self.barriers < later.barriers
                 || (self.simdgroup == later.simdgroup && self.simdgroup_barriers < later.simdgroup_barriers))
+    }
+
+    /// Whether of this and a later atomic access, which nothing orders, one is a store that the other would
+    /// see, or undo. Between threadgroups that is how they speak to each other.
+    fn decides_by_chance(&self, later: &Self) -> bool {
+        let replaces = |it: &Self| it.kind & REPLACES != 0;
+        self.group == later.group && (replaces(later) || replaces(self) && later.kind & STORES == 0)
+    }
+
+    fn is_beside(&self, other: &Self) -> bool {
+        (self.group, self.simdgroup) == (other.group, other.simdgroup)
     }
 
     /// What it does, as `writes` or `reads`.

@@ -176,6 +176,7 @@ fn cases() -> Vec<Case> {
         ("heads of 64", aligned(full(4, 2, 64, 64)), &wide),
         ("sinks", sinks(full(6, 2, 33, 17)), &long),
         ("sinks, heads of 64", sinks(aligned(full(4, 2, 64, 64))), &wide),
+        ("large scores, heads of 64", Heads { scale: 1.0, ..aligned(full(4, 2, 64, 64)) }, &wide),
     ];
     let pairs = shapes.iter().flat_map(|shape| plays.iter().map(move |play| (shape, play)));
     pairs

@@ -106,7 +106,23 @@ fn cases() -> Vec<Case> {
     }
     let formats = case::formats(72).filter(|(format, _)| !case::has_sibling(*format));
     cases.extend(formats.map(|(format, cols)| after_a_norm(format, cols)));
+    cases.extend(["f32", "fp4"].map(long_rows));
     cases
+}
+
+/// More columns than a device holds of a few rows at a time.
+fn long_rows(format: &str) -> Case {
+    let (mut plan, mut random) = (Plan::default(), Random::new(14));
+    let cols = 2080;
+    let x = plan.add_buffer("x", Rows::Tokens, cols, Word::F32);
+    let format = marlin_format::by_name(format).expect("it is a format");
+    let weight = plan.add_weight("weight", case::weight(&mut random, format, 5, cols));
+    let out = plan.add_buffer("out", Rows::Tokens, 5, Word::F32);
+    plan.add_step(
+        "product",
+        Op::MatMul { x, products: vec![Product { weight, bias: None, out, accumulate: false }] },
+    );
+    Case::chunks(format!("long rows, 1 and 3, {}", format.name()), plan, &[vec![(0, 0..1)], vec![(0, 1..4)]])
 }
 
 /// Products of what a norm makes, which a device may make on the way, and of its input, with each number of

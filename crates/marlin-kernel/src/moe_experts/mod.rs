@@ -117,11 +117,12 @@ fn cost(op: &Op, work: &Work<'_>) -> Cost {
 }
 
 /// The sizes of a case.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Sizes {
     rows: usize,
     hidden: usize,
     intermediate: usize,
+    outs: usize,
     experts: usize,
     top_k: usize,
     shared: bool,
@@ -129,24 +130,30 @@ struct Sizes {
     rotation: Option<usize>,
 }
 
+const SMALL: Sizes = Sizes {
+    rows: 1,
+    hidden: 48,
+    intermediate: 33,
+    outs: 21,
+    experts: 5,
+    top_k: 3,
+    shared: true,
+    bias: false,
+    rotation: None,
+};
+/// More outputs than a tile of a device has.
+const TALL: Sizes =
+    Sizes { rows: 150, hidden: 130, intermediate: 70, outs: 75, experts: 9, top_k: 2, ..SMALL };
+
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let small = Sizes {
-        rows: 1,
-        hidden: 48,
-        intermediate: 33,
-        experts: 5,
-        top_k: 3,
-        shared: true,
-        ..Sizes::default()
-    };
     let silu = Activation::Silu;
     for format in FORMATS {
         // One is enough for what differs in the size of groups only.
         let all = if case::has_sibling(*format) { &[9][..] } else { &[1, 9, 17] };
         for &rows in all {
             let name = format!("rows {rows}, {}", format.name());
-            cases.push(case(&name, &Sizes { rows, ..small }, silu, |_| *format, spread));
+            cases.push(case(&name, &Sizes { rows, ..SMALL }, silu, |_| *format, spread));
         }
     }
     // Gate and up in formats of their own, each format once in either place, down in that of gate.
@@ -157,11 +164,12 @@ fn cases() -> Vec<Case> {
         let of = |matrix: usize| if matrix % 3 == 1 { other } else { *format };
         for rows in [3, 18] {
             let name = format!("rows {rows}, {} and {}", format.name(), other.name());
-            cases.push(case(&name, &Sizes { rows, experts: 3, top_k: 2, ..small }, silu, of, spread));
+            cases.push(case(&name, &Sizes { rows, experts: 3, top_k: 2, ..SMALL }, silu, of, spread));
         }
     }
     let mixed = |matrix: usize| FORMATS[matrix % FORMATS.len()];
-    let wide = Sizes { rows: 33, hidden: 31, intermediate: 17, experts: 13, top_k: 4, ..Sizes::default() };
+    let wide =
+        Sizes { rows: 33, hidden: 31, intermediate: 17, experts: 13, top_k: 4, shared: false, ..SMALL };
     cases.push(case("rows 33, every format", &wide, silu, mixed, spread));
     let dense = |_| FORMATS[0];
     cases.push(case("rows 65, dense", &Sizes { rows: 65, ..wide }, silu, dense, spread));
@@ -170,33 +178,31 @@ fn cases() -> Vec<Case> {
     cases.push(case("clamped", &wide, clamped, dense, spread));
     cases.push(case("one hot expert", &Sizes { top_k: 1, ..wide }, silu, dense, |_, _| vec![7]));
     cases.push(case("every format, shared", &Sizes { rows: 17, shared: true, ..wide }, silu, mixed, spread));
-    let tall = Sizes {
-        rows: 150,
-        hidden: 130,
-        intermediate: 70,
-        experts: 9,
-        top_k: 2,
-        shared: true,
-        ..Sizes::default()
-    };
-    cases.push(case("rows 150, shared", &tall, silu, dense, spread));
-    cases.push(case("rows 150, one hot expert", &Sizes { top_k: 1, ..tall }, silu, dense, |_, _| vec![3]));
+    cases.push(case("rows 150, shared", &TALL, silu, dense, spread));
+    cases.push(case("rows 150, one hot expert", &Sizes { top_k: 1, ..TALL }, silu, dense, |_, _| vec![3]));
     // As gpt-oss has them, and where gate and up do not share a dispatch.
-    for (name, sizes) in [("few rows", Sizes { rows: 3, ..wide }), ("rows 150", tall)] {
+    for (name, sizes) in [("few rows", Sizes { rows: 3, ..wide }), ("rows 150", TALL)] {
         let sizes = Sizes { bias: true, ..sizes };
         cases.push(case(&format!("biases, {name}"), &sizes, clamped, |_| mxfp4(), spread));
         cases.push(case(&format!("biases, {name}, every format"), &sizes, silu, mixed, spread));
     }
+    // More columns than a device holds of a row at a time.
+    let long = Sizes { hidden: 4128, intermediate: 17, experts: 2, top_k: 1, shared: false, ..SMALL };
+    cases.push(case("rows 1, long, affine8", &long, silu, |_| affine8(), spread));
     cases.push(case("all experts chosen", &Sizes { rows: 3, top_k: 13, ..wide }, silu, dense, spread));
     // Blocks that a block of columns holds several of, that are one, and that are several.
     for (rows, block, intermediate) in [(3, 2, 34), (3, 16, 48), (5, 256, 512), (150, 32, 96), (150, 64, 320)]
     {
-        let sizes = Sizes { rows, intermediate, rotation: Some(block), ..tall };
+        let sizes = Sizes { rows, intermediate, rotation: Some(block), ..TALL };
         let name = format!("rows {rows}, rotated in blocks of {block}");
         cases.push(case(&name, &Sizes { bias: true, ..sizes }, silu, |_| mxfp4(), spread));
         cases.push(case(&format!("{name}, every format"), &sizes, silu, mixed, spread));
     }
     cases
+}
+
+fn affine8() -> &'static dyn Format {
+    marlin_format::by_name("affine8").expect("it is a format")
 }
 
 fn mxfp4() -> &'static dyn Format {
@@ -222,6 +228,7 @@ fn case(
     let multiple = (0..3 * count).map(multiple).max().unwrap_or(1);
     let hidden = sizes.hidden.next_multiple_of(multiple);
     let intermediate = sizes.intermediate.next_multiple_of(multiple.max(sizes.rotation.unwrap_or(1)));
+    let outs = sizes.outs;
     let mut bank: Vec<Expert> = (0..count)
         .map(|at| {
             let mut add = |matrix, rows, cols| {
@@ -229,12 +236,12 @@ fn case(
                 plan.add_weight("expert", weight)
             };
             let (gate, up) = (add(0, intermediate, hidden), add(1, intermediate, hidden));
-            let down = add(2, 21, intermediate);
+            let down = add(2, outs, intermediate);
             let mut vector = |len| plan.add_weight("bias", case::vector(&random.normals(len)));
             let bias = sizes.bias.then(|| ExpertBias {
                 gate: vector(intermediate),
                 up: vector(intermediate),
-                down: vector(21),
+                down: vector(outs),
             });
             Expert { gate, up, down, bias }
         })
@@ -243,7 +250,7 @@ fn case(
     let x = plan.add_buffer("x", Rows::Tokens, hidden, Word::F32);
     let experts = plan.add_buffer("experts", Rows::Tokens, sizes.top_k, Word::U32);
     let weights = plan.add_buffer("weights", Rows::Tokens, sizes.top_k, Word::F32);
-    let out = plan.add_buffer("out", Rows::Tokens, 21, Word::F32);
+    let out = plan.add_buffer("out", Rows::Tokens, outs, Word::F32);
     let rotation = sizes.rotation;
     plan.add_step("experts", Op::MoeExperts { x, experts, weights, bank, shared, activation, rotation, out });
     let chosen = |rows: usize| {

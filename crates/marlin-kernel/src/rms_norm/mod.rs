@@ -68,7 +68,22 @@ fn cases() -> Vec<Case> {
         }
     }
     cases.push(small_values());
+    cases.push(after_one_another());
     cases
+}
+
+/// Norms of a whole row, of its segments and of the whole row again, in one buffer: what one makes the next
+/// one reads, on a device in other threads.
+fn after_one_another() -> Case {
+    let mut plan = Plan::default();
+    let row = plan.add_buffer("x", Rows::Tokens, 264, Word::F32);
+    for heads in [1, 3, 1] {
+        let x = row.split(heads);
+        let values: Vec<f32> = (0..x.width).map(|col| 0.5 + (col % 7) as f32 / 4.0).collect();
+        let weight = plan.add_weight("weight", case::vector(&values));
+        plan.add_step("norm", Op::RmsNorm { x, weight, eps: 1e-5, out: x });
+    }
+    Case::rows("one after another, rows 2", plan, 2)
 }
 
 /// Values so small that eps decides.

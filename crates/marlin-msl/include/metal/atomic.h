@@ -20,7 +20,7 @@ typedef atomic<float> atomic_float;
 
 template <typename T>
 inline void atomic_store_explicit(volatile atomic<T>* at, T value, memory_order) {
-    marlin::touches_atomically(&at->value, sizeof(T), marlin::writes);
+    marlin::stores_atomically(&at->value, value);
     __atomic_store(&at->value, &value, __ATOMIC_RELAXED);
 }
 template <typename T>

@@ -27,8 +27,9 @@ struct Host {
     void (*access)(const void* at, unsigned long bytes, unsigned kind, const void* site);
 };
 
-/// Bits of the kind of an access; `copies` is of a whole value, with whatever padding it has.
-inline constexpr unsigned writes = 1, atomically = 2, copies = 4;
+/// Bits of the kind of an access; `copies` is of a whole value, with whatever padding it has, `stores` of an atomic
+/// one that does not read, `replaces` of one that stores another value.
+inline constexpr unsigned writes = 1, atomically = 2, copies = 4, stores = 8, replaces = 16;
 
 struct Invocation {
     unsigned position_in_grid[3];

@@ -49,8 +49,17 @@ namespace marlin {
 MARLIN_UNSEEN inline void touches_atomically(const volatile void* at, unsigned bytes, unsigned kind) {
     host->access((const void*)at, bytes, kind | atomically, __builtin_return_address(0));
 }
+template <typename T>
+MARLIN_UNSEEN inline void stores_atomically(const volatile T* at, T value) {
+    const T old = *at;
+    const unsigned kind = writes | atomically | stores;
+    const bool same = __builtin_memcmp(&old, &value, sizeof(T)) == 0;
+    host->access((const void*)at, sizeof(T), same ? kind : kind | replaces, __builtin_return_address(0));
+}
 #else
 inline void touches_atomically(const volatile void*, unsigned, unsigned) {}
+template <typename T>
+inline void stores_atomically(const volatile T*, T) {}
 #endif
 
 }  // namespace marlin

@@ -98,6 +98,42 @@ fn atomics_do_not_race_with_atomics() {
 }
 
 #[test]
+fn an_atomic_store_is_ordered_with_what_it_undoes() {
+    let store = |who: &str, value: &str| {
+        format!(
+            "if ({who}) {{\nmetal::atomic_store_explicit(&counts.inner[0], {value}, \
+             metal::memory_order_relaxed);\n}}\n"
+        )
+    };
+    let start = |flags| format!("{}{}\n", store("i == 0u", "0u"), barrier(flags));
+    // Threads wait for each other, but nothing says which store stays.
+    let set = store("i == 5u", "1u");
+    assert_eq!(race(&(start("mem_device") + &set), 1).0, "threadgroup counts");
+    assert_eq!(found(&(start("mem_threadgroup") + &set), 2), None);
+    let all = store("i % 3u == 0u", "1u");
+    assert_eq!(found(&(start("mem_threadgroup") + &all), 1), None);
+    let read = "out[64u * group.x + i] = metal::atomic_load_explicit(&counts.inner[0], \
+                metal::memory_order_relaxed);";
+    assert_eq!(race(&format!("{}{set}{read}", start("mem_threadgroup")), 1).0, "threadgroup counts");
+}
+
+#[test]
+fn a_write_that_is_ordered_with_most_reads_but_not_all() {
+    // Simdgroup 0 reads, often before simdgroup 1 does, and writes after a barrier of its own.
+    let body = |readers: u32| {
+        format!(
+            "if (i == 0u) {{ shared.inner[0] = 1u; }}\n{}\nuint x = 0u;\n\
+             if (i < {readers}u) {{ x = shared.inner[0]; }}\n{}\n\
+             if (i == 3u) {{ shared.inner[0] = x + 1u; }}",
+            barrier("mem_threadgroup"),
+            "metal::simdgroup_barrier(metal::mem_flags::mem_threadgroup);"
+        )
+    };
+    assert_eq!(found(&body(32), 8), None);
+    assert_eq!(race(&body(64), 8).0, "threadgroup shared");
+}
+
+#[test]
 fn threadgroup_memory_that_nobody_wrote() {
     let fault = found(&format!("{}\nout[i] = shared.inner[i];", barrier("mem_threadgroup")), 1).unwrap();
     assert_eq!(
