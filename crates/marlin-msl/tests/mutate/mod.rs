@@ -19,7 +19,7 @@ pub enum Operator {
 #[derive(Clone, Debug)]
 pub struct Mutant {
     pub operator: Operator,
-    /// The line as it was and where it is, or the array.
+    /// The line as it was, its function and which of its kind there it is; or the declaration.
     pub change: String,
     pub text: String,
     /// The source as it was, but for a trap before the line: who reaches the line is caught. None where the
@@ -42,8 +42,13 @@ pub fn mutants(text: &str) -> Vec<Mutant> {
         for (operator, changed) in changed {
             let Some(changed) = changed else { continue };
             let with = |line: &str| [&lines[..at], &[line], &lines[at + 1..]].concat().join("\n");
-            let change = format!("{} ({})", line.trim(), function(&lines[..at]));
             let declares = matches!(operator, Operator::Infinity | Operator::Shrink);
+            let place = format!("{} ({}", line.trim(), function(&lines[..at]));
+            let alike = |it: &&Mutant| it.operator == operator && it.change.starts_with(&place);
+            let change = match declares {
+                true => line.trim().to_owned(),
+                false => format!("{place} #{})", mutants.iter().filter(alike).count() + 1),
+            };
             let probe = (!declares).then(|| with(&format!("__builtin_trap(); {line}")));
             mutants.push(Mutant { operator, change, text: with(&changed), probe });
         }
