@@ -13,7 +13,7 @@
 //!
 //! A step that does not fit can be a large one, an embedding's, and leave many bytes over. Then 2 and 3 are
 //! done again with the options of its unit below the step, and with those above, and so on, the branch of
-//! the least bound first, until no bound is below what was found (branch and bound, chapter 11.2).
+//! the least bound first, until no bound is below what was found (branch and bound).
 //!
 //! Losses of different tensors are added, so they must be in one unit: what the outputs of the layer lose,
 //! scaled by what that matters to the model.

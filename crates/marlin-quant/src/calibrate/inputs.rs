@@ -83,6 +83,13 @@ impl Inputs {
         });
     }
 
+    /// Enters Gram matrices that were gathered elsewhere as those of a tensor.
+    pub fn enter(&mut self, weight: WeightId, grams: &[Gram]) {
+        let first = self.grams.len();
+        self.grams.extend_from_slice(grams);
+        self.owners.insert(weight, first..self.grams.len());
+    }
+
     /// Steps that must be played for everything to be gathered: the last tap needs those before it.
     pub fn steps(&self) -> usize {
         self.taps.last().map_or(0, |tap| tap.step)

@@ -223,8 +223,7 @@ impl Run<'_, '_> {
     fn all(&mut self, stages: &[Stage], work: &mut Work<'_>) -> Result<Vec<Done>, Error> {
         let done = self.writer.notes().map(|note| Done::deserialize(note).map_err(Error::Note));
         let mut done = done.collect::<Result<Vec<Done>, Error>>()?;
-        let before = stages.iter().take(done.len()).flat_map(|stage| &stage.tasks);
-        work.done += before.map(|at| self.tasks[*at].weights()).sum::<u64>();
+        work.done += stages.iter().take(done.len()).map(|stage| stage.weights(self.tasks)).sum::<u64>();
         for at in done.len()..stages.len() {
             work.stages.0 = at;
             done.push(self.stage(stages, at, work)?);
@@ -235,28 +234,25 @@ impl Run<'_, '_> {
     /// Does stage `at` and makes it durable.
     fn stage(&mut self, stages: &[Stage], at: usize, work: &mut Work<'_>) -> Result<Done, Error> {
         let stage = &stages[at];
-        let weights = stage.tasks.iter().map(|at| self.tasks[*at].weights()).sum();
+        let weights = stage.weights(self.tasks);
         let mut part = self.plan.part(stage.steps.clone())?;
         let before = at.checked_sub(1).map(|at| self.writer.scratch(&format!("stream-{at}")));
         let wanted = stage.quantized(self.tasks, &part);
-        let inputs = self.playback.gather(
+        let mut inputs = self.playback.gather(
             &part,
             |id| wanted.contains(&id),
             before.as_deref(),
             false,
             &mut |share| work.tell(stage, weights, 2.0 * share),
         )?;
+        if let Some(tied) = &self.tied {
+            tied.enter(&part, &mut inputs);
+        }
         let start = Instant::now();
         let (mut tensors, mut coded, mut solver) = (Vec::new(), 0, Solver::default());
         for (task, id) in stage.in_order(self.tasks, &part, &inputs) {
             work.tell(stage, weights, 2.0 + coded as f64 / weights.max(1) as f64)?;
-            let tied = self.tied.iter().find(|tied| tied.name == task.name);
-            let grams = match (tied, id) {
-                // No input of the stage has that number.
-                (Some(tied), _) => (usize::MAX, &tied.grams[..]),
-                (None, Some(id)) => inputs.of(id),
-                (None, None) => (0, &[][..]),
-            };
+            let grams = id.map_or((0, &[][..]), |id| inputs.of(id));
             let (rounded, measured) = solver.solve(self.source, task, grams)?;
             tensors.push(task.write(&rounded, measured, &mut self.writer)?);
             coded += task.weights();
@@ -278,8 +274,7 @@ impl Run<'_, '_> {
         let done = Done { tensors, routing };
         self.writer.checkpoint(serde_json::to_value(&done).map_err(Error::Note)?)?;
         if let Some(before) = before {
-            // Nobody needs it any more; a failure to remove it is no failure of the run.
-            let _ = std::fs::remove_file(before);
+            stream::discard(&before);
         }
         work.done += weights;
         Ok(done)

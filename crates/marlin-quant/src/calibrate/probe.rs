@@ -163,11 +163,12 @@ impl Probe {
             };
             let clean = play((0, 0))?;
             let vocab_size = clean.len() / self.window;
-            let clean = Reference::new(&clean, vocab_size)?;
+            let sums = log_sums(&clean, vocab_size).map_err(Error::Logits)?;
             for (done, (found, copy)) in found.iter_mut().zip(&copies).enumerate() {
                 let played = at * copies.len() + done;
                 share_done(played as f64 * self.window as f64 / (copies.len() * self.sample.len()) as f64)?;
-                found.extend(clean.divergences(&play(*copy)?)?);
+                let of_copy = divergences((&clean, &sums), &play(*copy)?, vocab_size);
+                found.extend(of_copy.map_err(Error::Logits)?);
             }
         }
         Ok(found.into_iter().map(|found| trimmed_mean(found, self.trimmed)).collect())
@@ -222,44 +223,22 @@ fn logits(
     Ok(player.read(logits)?)
 }
 
-/// The distributions of rows of logits, against which others are measured.
-struct Reference {
-    rows: Vec<Distribution>,
+/// The divergence of each row of logits from that of a reference, whose [`log_sum`]s are known.
+fn divergences(
+    (reference, sums): (&[f32], &[f64]),
+    candidate: &[f32],
+    vocab_size: usize,
+) -> Result<Vec<f64>, softmax::BadLogits> {
+    let pairs = reference.par_chunks(vocab_size).zip(sums).zip(candidate.par_chunks(vocab_size));
+    pairs.map(|((p, sum), q)| Ok(softmax::divergence((p, *sum), (q, log_sum(q)?)))).collect()
 }
 
-/// The distribution of one row.
-struct Distribution {
-    logits: Vec<f32>,
-    probabilities: Vec<f32>,
-    /// [`softmax::log_sum_exp`] of the logits.
-    sum: f64,
+/// The [`log_sum`] of each row of logits.
+fn log_sums(logits: &[f32], vocab_size: usize) -> Result<Vec<f64>, softmax::BadLogits> {
+    logits.par_chunks(vocab_size).map(log_sum).collect()
 }
 
-impl Reference {
-    fn new(logits: &[f32], vocab_size: usize) -> Result<Reference, Error> {
-        let rows = logits.par_chunks(vocab_size).map(|row| {
-            let sum = log_sum(row)?;
-            let probabilities = row.iter().map(|logit| (f64::from(*logit) - sum).exp() as f32).collect();
-            Ok(Distribution { logits: row.to_vec(), probabilities, sum })
-        });
-        Ok(Reference { rows: rows.collect::<Result<_, _>>().map_err(Error::Logits)? })
-    }
-
-    /// The divergence of each row of other logits, as [`softmax::divergence`] has it, but with probabilities
-    /// that are computed once.
-    fn divergences(&self, candidate: &[f32]) -> Result<Vec<f64>, Error> {
-        let rows = self.rows.par_iter().zip(candidate.par_chunks(candidate.len() / self.rows.len()));
-        let of = |(p, q): (&Distribution, &[f32])| {
-            let terms = p.probabilities.iter().zip(&p.logits).zip(q).map(|((probability, p), q)| {
-                let chosen = *probability > 0.0;
-                if chosen { f64::from(*probability) * (f64::from(*p) - f64::from(*q)) } else { 0.0 }
-            });
-            Ok(terms.fold(log_sum(q)? - p.sum, |sum, term| sum + term))
-        };
-        rows.map(of).collect::<Result<_, softmax::BadLogits>>().map_err(Error::Logits)
-    }
-}
-
+/// [`softmax::log_sum_exp`] of a row.
 fn log_sum(row: &[f32]) -> Result<f64, softmax::BadLogits> {
     Ok(softmax::log_sum_exp(row, softmax::largest(row)?))
 }
@@ -297,14 +276,14 @@ mod tests {
     #[test]
     fn a_row_diverges_from_itself_by_nothing() {
         let rows = [0.0, 1.0, 2.0, 2.0, 1.0, 0.0];
-        let reference = Reference::new(&rows, 3).unwrap();
-        let found = reference.divergences(&[0.0, 1.0, 2.0, 0.0, 1.0, 2.0]).unwrap();
+        let sums = log_sums(&rows, 3).unwrap();
+        let found = divergences((&rows, &sums), &[0.0, 1.0, 2.0, 0.0, 1.0, 2.0], 3).unwrap();
         assert_eq!(found[0], 0.0);
         // p = softmax(2, 1, 0), q the same turned round: sum p (ln p - ln q) = 2 (p_0 - p_2).
         let exp = [2.0_f64, 1.0, 0.0].map(f64::exp);
         let expected = 2.0 * (exp[0] - exp[2]) / exp.iter().sum::<f64>();
-        assert!((found[1] - expected).abs() < 1e-7, "{found:?}");
-        assert!(Reference::new(&[f32::NAN; 3], 3).is_err());
-        assert!(reference.divergences(&[f32::NAN; 6]).is_err());
+        assert!((found[1] - expected).abs() < 1e-9, "{found:?}");
+        assert!(log_sums(&[f32::NAN; 3], 3).is_err());
+        assert!(divergences((&rows, &sums), &[f32::NAN; 6], 3).is_err());
     }
 }

@@ -23,6 +23,11 @@ pub(super) struct Stage {
 }
 
 impl Stage {
+    /// Weights of all its tensors together.
+    pub fn weights(&self, tasks: &[Task]) -> u64 {
+        self.tasks.iter().map(|at| tasks[*at].weights()).sum()
+    }
+
     /// The weights of the stage's part that become codes.
     pub fn quantized(&self, tasks: &[Task], part: &Plan) -> HashSet<WeightId> {
         let tasks = self.tasks.iter().map(|at| &tasks[*at]).filter(|task| task.is_quantized());

@@ -51,6 +51,11 @@ impl StreamWriter {
     }
 }
 
+/// Removes a stream that nobody needs any more. A failure to do so is no failure of the run.
+pub(super) fn discard(path: &Path) {
+    let _ = std::fs::remove_file(path);
+}
+
 /// A stream being read from its start.
 #[derive(Debug)]
 pub(super) struct StreamReader {

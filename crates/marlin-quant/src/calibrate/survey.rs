@@ -35,7 +35,7 @@ use super::{
     play::Playback,
     probe::{Probe, groups},
     stages::Stage,
-    stream::StreamWriter,
+    stream::{self, StreamWriter},
     tied::Tied,
 };
 use crate::{
@@ -109,14 +109,13 @@ impl Survey<'_> {
         let experts = self.plan.steps.iter().any(|step| matches!(step.op, Op::MoeExperts { .. }));
         let probe = Probe::new(playback.text, groups.collect::<Result<_, Error>>()?, experts);
         for (at, stage) in self.stages.iter().enumerate() {
-            let weights = stage.tasks.iter().map(|at| self.tasks[*at].weights()).sum();
+            let weights = stage.weights(self.tasks);
             if at >= done.len() {
                 let surveyed = self.stage((at, weights), &probe, partial, playback, work)?;
                 partial.note(serde_json::json!({ KEY: surveyed }))?;
                 done.push(surveyed);
                 for before in [SURVEY, PROBE].map(|name| before(partial, name, at)).into_iter().flatten() {
-                    // Nobody needs it any more; a failure to remove it is no failure of the run.
-                    let _ = std::fs::remove_file(before);
+                    stream::discard(&before);
                 }
             }
             work.done += weights;
@@ -164,7 +163,10 @@ impl Survey<'_> {
         let names = self.chosen(stage);
         let wanted = |id: WeightId| names.contains(part.weights[id.0 as usize].0.as_str());
         let mut tell = |share| work.tell(stage, weights, share);
-        let inputs = playback.gather(&part, wanted, before.as_deref(), true, &mut tell)?;
+        let mut inputs = playback.gather(&part, wanted, before.as_deref(), true, &mut tell)?;
+        if let Some(tied) = self.tied {
+            tied.enter(&part, &mut inputs);
+        }
         let shares = shares(&part, playback.stream, &inputs, playback.text.tokens.len());
         let mut surveyed = Surveyed::default();
         let (mut codes, mut coded) = (HashMap::new(), 0);
@@ -172,10 +174,7 @@ impl Survey<'_> {
             stage.in_order(self.tasks, &part, &inputs).into_iter().filter(|(task, _)| task.chosen)
         {
             work.tell(stage, weights, 1.0 + coded as f64 / weights.max(1) as f64)?;
-            let grams = match self.tied.filter(|tied| tied.name == task.name) {
-                Some(tied) => &tied.grams,
-                None => id.map_or(&[][..], |id| inputs.of(id).1),
-            };
+            let grams = id.map_or(&[][..], |id| inputs.of(id).1);
             let share = id.and_then(|id| shares.get(&id).copied()).unwrap_or(1.0);
             let (losses, typical) = self.losses(task, grams, share)?;
             surveyed.losses.insert(task.name.clone(), losses);

@@ -13,9 +13,10 @@ use marlin_kernel::plan::Plan;
 
 use super::{
     Work,
+    inputs::Inputs,
     play::Playback,
     stages::{Stage, weight_id},
-    stream::StreamWriter,
+    stream::{self, StreamWriter},
 };
 use crate::{Error, Gram, tasks::Task};
 
@@ -57,7 +58,7 @@ impl Tied {
     ) -> Result<(), Error> {
         let mut before = None;
         for (at, stage) in stages.iter().enumerate() {
-            let weights = stage.tasks.iter().map(|at| tasks[*at].weights()).sum();
+            let weights = stage.weights(tasks);
             let mut tell = |share| work.tell(stage, weights, share);
             let part = plan.part(stage.steps.clone())?;
             let after = partial.scratch(&format!("{STREAM}-{at}"));
@@ -70,11 +71,17 @@ impl Tied {
                 self.grams = inputs.of(tied).1.to_vec();
             }
             if let Some(before) = before.replace(after) {
-                // Nobody needs it any more; a failure to remove it is no failure of the run.
-                let _ = std::fs::remove_file(before);
+                stream::discard(&before);
             }
             work.done += weights / 4;
         }
         Ok(())
+    }
+
+    /// Makes what was gathered an input of a stage that has the tensor.
+    pub fn enter(&self, part: &Plan, inputs: &mut Inputs) {
+        if let Some(weight) = weight_id(part, &self.name) {
+            inputs.enter(weight, &self.grams);
+        }
     }
 }
