@@ -18,6 +18,8 @@ use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
 use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
+use crate::dense::on_this_thread;
+
 /// Rows of a panel that one task solves.
 const SOLVED_ROWS: usize = 64;
 
@@ -38,7 +40,8 @@ pub fn factor(panels: &mut [Mat<f64>]) -> Result<(), NotPositive> {
         let mut memory =
             MemBuffer::new(cholesky_in_place_scratch::<f64>(width, Par::Seq, Default::default()));
         let stack = MemStack::new(&mut memory);
-        cholesky_in_place(diagonal.as_mut(), Default::default(), Par::Seq, stack, Default::default())
+        let own = diagonal.as_mut();
+        on_this_thread(|par| cholesky_in_place(own, Default::default(), par, stack, Default::default()))
             .map_err(|_| NotPositive)?;
         // NaN pivots may pass for positive.
         if !(0..width).all(|k| diagonal[(k, k)].is_finite() && diagonal[(k, k)] > 0.0) {
@@ -47,7 +50,7 @@ pub fn factor(panels: &mut [Mat<f64>]) -> Result<(), NotPositive> {
         let diagonal = diagonal.as_ref();
         // X L^T = A, a row of X for each row of A.
         row_chunks(below).into_par_iter().for_each(|chunk| {
-            solve_lower_triangular_in_place(diagonal, chunk.transpose_mut(), Par::Seq);
+            on_this_thread(|par| solve_lower_triangular_in_place(diagonal, chunk.transpose_mut(), par));
         });
         let below = panel.as_ref().subrows(width, panel.nrows() - width);
         rest.par_iter_mut().for_each(|later| subtract_square(later.as_mut(), below));
@@ -60,7 +63,7 @@ fn subtract_square(later: MatMut<'_, f64>, below: MatRef<'_, f64>) {
     let from = below.nrows() - later.nrows();
     let rows = below.subrows(from, later.nrows());
     let columns = rows.subrows(0, later.ncols()).transpose();
-    matmul(later, Accum::Add, rows, columns, -1.0, Par::Seq);
+    on_this_thread(|par| matmul(later, Accum::Add, rows, columns, -1.0, par));
 }
 
 fn row_chunks(mut rows: MatMut<'_, f64>) -> Vec<MatMut<'_, f64>> {

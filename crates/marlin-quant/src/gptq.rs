@@ -21,10 +21,11 @@
 //! rounding, which the columns to come make up for.
 
 use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef};
 use marlin_format::{Error, Format, Layout, Levels, Rounding, RowMut, ScaleSearch, Weight};
 use rayon::prelude::*;
 
+use crate::dense::on_this_thread;
 use crate::hessian::{BLOCK, Factor};
 use crate::round::{absmax, squared_error};
 use crate::streams::Streams;
@@ -128,14 +129,10 @@ impl Tile<'_> {
             let width = (cols - start).min(BLOCK);
             let sums = &mut sums[..rows * width];
             let (above, diagonal) = factor.split_at(start * width);
-            matmul(
-                MatMut::from_row_major_slice_mut(sums, rows, width),
-                Accum::Replace,
-                MatRef::from_row_major_slice(&errors, rows, cols).subcols(0, start),
-                MatRef::from_row_major_slice(above, start, width),
-                1.0f32,
-                Par::Seq,
-            );
+            let out = MatMut::from_row_major_slice_mut(sums, rows, width);
+            let before = MatRef::from_row_major_slice(&errors, rows, cols).subcols(0, start);
+            let above = MatRef::from_row_major_slice(above, start, width);
+            on_this_thread(|par| matmul(out, Accum::Replace, before, above, 1.0f32, par));
             let order = &self.factor.order[start..][..width];
             for r in 0..rows {
                 let row = Row {

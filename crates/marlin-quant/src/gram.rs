@@ -13,11 +13,11 @@
 use std::ops::Range;
 
 use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use faer::{Accum, MatMut, MatRef};
 use marlin_format::Weight;
 use rayon::prelude::*;
 
-use crate::Error;
+use crate::{Error, dense::on_this_thread};
 
 /// Rows of the triangle that one task makes.
 const BLOCK: usize = 64;
@@ -96,14 +96,10 @@ impl Gram {
         // The longest rows first, so that no thread is left with one of them at the end.
         blocks_mut(&mut self.lower, cols).into_par_iter().rev().for_each(|(block, lower)| {
             let mut product = vec![0.0f32; block.len() * block.end];
-            matmul(
-                MatMut::from_row_major_slice_mut(&mut product, block.len(), block.end),
-                Accum::Replace,
-                inputs.subcols(block.start, block.len()).transpose(),
-                inputs.subcols(0, block.end),
-                1.0f32,
-                Par::Seq,
-            );
+            let out = MatMut::from_row_major_slice_mut(&mut product, block.len(), block.end);
+            let columns = inputs.subcols(block.start, block.len()).transpose();
+            let before = inputs.subcols(0, block.end);
+            on_this_thread(|par| matmul(out, Accum::Replace, columns, before, 1.0f32, par));
             let mut lower = lower;
             for (i, product) in block.clone().zip(product.chunks_exact(block.end)) {
                 let (row, rest) = lower.split_at_mut(i + 1);
@@ -205,14 +201,10 @@ impl Gram {
                 row[i] = lower[i];
             }
             let mut product = vec![0.0f32; rows * block.len()];
-            matmul(
-                MatMut::from_row_major_slice_mut(&mut product, rows, block.len()),
-                Accum::Replace,
-                all.subcols(0, block.end),
-                MatRef::from_row_major_slice(&dense, block.len(), block.end).transpose(),
-                1.0f32,
-                Par::Seq,
-            );
+            let out = MatMut::from_row_major_slice_mut(&mut product, rows, block.len());
+            let before = all.subcols(0, block.end);
+            let dense = MatRef::from_row_major_slice(&dense, block.len(), block.end).transpose();
+            on_this_thread(|par| matmul(out, Accum::Replace, before, dense, 1.0f32, par));
             let width = block.len();
             for (errors, product) in errors.chunks_exact(self.cols).zip(product.chunks_exact(width)) {
                 let pairs = errors[block.clone()].iter().zip(product);

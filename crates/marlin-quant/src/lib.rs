@@ -16,6 +16,7 @@ mod calibrate;
 mod cholesky;
 mod codes;
 pub mod convert;
+mod dense;
 mod error;
 mod gptq;
 mod gram;

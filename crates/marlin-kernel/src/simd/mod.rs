@@ -21,11 +21,13 @@ mod neon;
 pub(crate) mod rows;
 mod scalar;
 pub(crate) mod tile;
+mod upper;
 mod vector;
 
 pub use activation::{Activation, Forms};
 pub use isa::Isa;
 pub use rows::Scratch;
+pub use upper::{clear_upper_halves, upper_halves_in_use};
 pub(crate) use vector::{Simd, Task};
 
 #[cfg(test)]
