@@ -52,8 +52,9 @@ pub struct Arguments {
     /// Formats, in place of all.
     #[arg(long, value_delimiter = ',', default_values = FORMATS)]
     formats: Vec<String>,
-    /// Formats to which size no mix is made: beyond 4 bits there is little to win.
-    #[arg(long, value_delimiter = ',', default_value = "int8")]
+    /// Formats to which size no mix is made: beyond 4 bits there is little to win, and the smallest format
+    /// leaves no choice.
+    #[arg(long, value_delimiter = ',', default_value = "nf2,int8")]
     unmixed: Vec<String>,
     /// Only makes mixes, of the sizes that the record says, and keeps its other rows.
     #[arg(long)]

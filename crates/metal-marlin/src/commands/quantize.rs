@@ -60,7 +60,7 @@ pub struct Quantize {
     pub bpw: Option<f64>,
     /// Formats that --bpw chooses from.
     #[arg(long, value_name = "FORMATS", value_delimiter = ',', value_parser = formats::writable)]
-    #[arg(requires = "bpw", default_value = "nf2,nf3,int3,int4,nf4,fp4,int4-g32,int8")]
+    #[arg(requires = "bpw", default_value = "nf2,int2,nf3,int3,int4,nf4,fp4,int4-g32,int8")]
     pub candidates: Vec<&'static dyn Format>,
     /// Take what errors cost from this survey.json, which an earlier run with --bpw has left in its
     /// directory, instead of measuring it: of the same model, text, candidates and options, for another
