@@ -64,7 +64,7 @@ pub struct Quantize {
     pub candidates: Vec<&'static dyn Format>,
     /// Take what errors cost from this survey.json, which an earlier run with --bpw has left in its
     /// directory, instead of measuring it: of the same model, text, candidates and options, for another
-    /// size. Measuring is by far the longest part; sizes near that of the survey are served best.
+    /// size. Measuring is by far the longest part.
     #[arg(long, value_name = "FILE", requires = "calibrate", requires = "bpw")]
     pub survey: Option<PathBuf>,
     /// Rotate what the matrices multiply, in blocks of so many columns at most (128 if none are named), where
