@@ -15,7 +15,7 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
 use faer::linalg::matmul::matmul;
 use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
-use faer::{Accum, Mat, MatMut, MatRef, Par};
+use faer::{Accum, Mat, MatMut, MatRef};
 use rayon::prelude::*;
 
 use crate::dense::on_this_thread;
@@ -37,12 +37,13 @@ pub fn factor(panels: &mut [Mat<f64>]) -> Result<(), NotPositive> {
         let (panel, rest) = panels[done..].split_first_mut().expect("there is a panel to be done");
         let width = panel.ncols();
         let (mut diagonal, below) = panel.as_mut().split_at_row_mut(width);
-        let mut memory =
-            MemBuffer::new(cholesky_in_place_scratch::<f64>(width, Par::Seq, Default::default()));
-        let stack = MemStack::new(&mut memory);
         let own = diagonal.as_mut();
-        on_this_thread(|par| cholesky_in_place(own, Default::default(), par, stack, Default::default()))
-            .map_err(|_| NotPositive)?;
+        on_this_thread(|par| {
+            let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(width, par, Default::default()));
+            let stack = MemStack::new(&mut memory);
+            cholesky_in_place(own, Default::default(), par, stack, Default::default())
+        })
+        .map_err(|_| NotPositive)?;
         // NaN pivots may pass for positive.
         if !(0..width).all(|k| diagonal[(k, k)].is_finite() && diagonal[(k, k)] > 0.0) {
             return Err(NotPositive);

@@ -20,12 +20,11 @@
 //! largest `w_k^2 G_kk` (Wanda, arXiv 2306.11695), chosen before. What is left out counts as an error of
 //! rounding, which the columns to come make up for.
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef};
+use faer::{MatMut, MatRef};
 use marlin_format::{Error, Format, Layout, Levels, Rounding, RowMut, ScaleSearch, Weight};
 use rayon::prelude::*;
 
-use crate::dense::on_this_thread;
+use crate::dense;
 use crate::hessian::{BLOCK, Factor};
 use crate::round::{absmax, squared_error};
 use crate::streams::Streams;
@@ -132,7 +131,7 @@ impl Tile<'_> {
             let out = MatMut::from_row_major_slice_mut(sums, rows, width);
             let before = MatRef::from_row_major_slice(&errors, rows, cols).subcols(0, start);
             let above = MatRef::from_row_major_slice(above, start, width);
-            on_this_thread(|par| matmul(out, Accum::Replace, before, above, 1.0f32, par));
+            dense::product(out, before, above);
             let order = &self.factor.order[start..][..width];
             for r in 0..rows {
                 let row = Row {

@@ -12,12 +12,11 @@
 
 use std::ops::Range;
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef};
+use faer::{MatMut, MatRef};
 use marlin_format::Weight;
 use rayon::prelude::*;
 
-use crate::{Error, dense::on_this_thread};
+use crate::{Error, dense};
 
 /// Rows of the triangle that one task makes.
 const BLOCK: usize = 64;
@@ -99,7 +98,7 @@ impl Gram {
             let out = MatMut::from_row_major_slice_mut(&mut product, block.len(), block.end);
             let columns = inputs.subcols(block.start, block.len()).transpose();
             let before = inputs.subcols(0, block.end);
-            on_this_thread(|par| matmul(out, Accum::Replace, columns, before, 1.0f32, par));
+            dense::product(out, columns, before);
             let mut lower = lower;
             for (i, product) in block.clone().zip(product.chunks_exact(block.end)) {
                 let (row, rest) = lower.split_at_mut(i + 1);
@@ -203,8 +202,8 @@ impl Gram {
             let mut product = vec![0.0f32; rows * block.len()];
             let out = MatMut::from_row_major_slice_mut(&mut product, rows, block.len());
             let before = all.subcols(0, block.end);
-            let dense = MatRef::from_row_major_slice(&dense, block.len(), block.end).transpose();
-            on_this_thread(|par| matmul(out, Accum::Replace, before, dense, 1.0f32, par));
+            let block_rows = MatRef::from_row_major_slice(&dense, block.len(), block.end);
+            dense::product(out, before, block_rows.transpose());
             let width = block.len();
             for (errors, product) in errors.chunks_exact(self.cols).zip(product.chunks_exact(width)) {
                 let pairs = errors[block.clone()].iter().zip(product);

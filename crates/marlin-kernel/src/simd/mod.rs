@@ -7,7 +7,8 @@
 //!
 //! All `unsafe` of this crate is in this folder. Intrinsics (`avx2.rs`, `avx512.rs`, `neon.rs`): a value
 //! of an instruction set's type is the proof that the machine has it. Unchecked indices (`tile.rs`,
-//! `rows.rs`): each tile checks its lengths once, before its loop.
+//! `rows.rs`): each tile checks its lengths once, before its loop. Registers (`upper.rs`): each function
+//! asks whether the machine has them.
 
 pub(crate) mod activation;
 #[cfg(target_arch = "x86_64")]
